@@ -1,0 +1,46 @@
+# make demo   a first run: hello.py as a process, and with an engine the R sample in its built image
+# make test   everything that CI runs: lint, types, all suites (installs and starts an engine as root on Debian)
+# make bench  the benchmark table in docs/benchmarks.md
+# make lock   pin the development environment anew
+
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= 3
+
+.PHONY: demo test lint types suites bench lock clean
+
+demo: .venv/ready
+	@PATH="$(CURDIR)/$(BIN):$$PATH" pipelines/demo.sh
+
+test: .venv/ready
+	@$(MAKE) --no-print-directory lint types
+	@.ci/with-engine $(MAKE) --no-print-directory suites
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready
+	$(BIN)/mypy
+
+suites: .venv/ready
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+bench: .venv/ready
+	.ci/with-engine $(BIN)/python -m tests.benchmarks
+
+.venv/ready: pyproject.toml requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "runner needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "no venv module: apt-get install python3-venv"; exit 1; }
+	@echo "installing the development environment into .venv"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock:
+	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
+	  --group dev --custom-compile-command 'make lock' --output-file requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache dist

@@ -1,0 +1,38 @@
+"""runner: build an image with your libraries, run your script in it anywhere, and learn the whole truth about its end.
+
+Nothing is imported until it is used: `import runner` costs under a millisecond.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runner.api import Run, build, get, submit
+    from runner.errors import RunnerError
+    from runner.model import Outcome, Reason, Status
+
+__all__ = ["Outcome", "Reason", "Run", "RunnerError", "Status", "build", "get", "submit"]
+
+_WHERE = {
+    "Outcome": "runner.model",
+    "Reason": "runner.model",
+    "Run": "runner.api",
+    "RunnerError": "runner.errors",
+    "Status": "runner.model",
+    "build": "runner.api",
+    "get": "runner.api",
+    "submit": "runner.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'runner' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

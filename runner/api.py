@@ -1,0 +1,257 @@
+"""What the command line and Python code do alike: submit, look, wait, cancel, download. `from runner import …` shows it."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner import artifacts, logs
+from runner.errors import ConflictError, NotFoundError, UsageError
+from runner.model import Limits, Outcome, Reason, RetryPolicy, Status
+from runner.spec import values
+from runner.store import Store
+from runner.submission import Request, accept, prepare
+from runner.supervisor import ensure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from runner.builder import BuiltImage
+    from runner.store import RunRow
+
+_POLL_S = 0.05
+
+
+class Run:
+    """One execution of a script. Every property is read afresh from the run store."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Run({self.name!r}, {self.status.value})"
+
+    @property
+    def row(self) -> RunRow:
+        """All that the store holds of it."""
+        return self._store.get(self.name)
+
+    @property
+    def status(self) -> Status:
+        """Where it stands now."""
+        return self.row.status
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended; None while it has not."""
+        return self.row.outcome
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented shape of a run; see docs/json.md."""
+        return self.row.to_json()
+
+    def wait(self, timeout: float | None = None) -> Outcome:
+        """Wait for the end. Gives the run a supervisor where its own has died.
+
+        Raises:
+            TimeoutError: it has not ended after `timeout` seconds. It goes on.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        looked = 0.0
+        while True:
+            row = self.row
+            if row.outcome is not None:
+                return row.outcome
+            if time.monotonic() - looked > 1:
+                ensure(self._store, row)
+                looked = time.monotonic()
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} has not ended after {timeout:g} s ({row.status})")
+            time.sleep(_POLL_S)
+
+    def logs(
+        self, *, follow: bool = False, tail: int | None = None, since: float | None = None, attempt: int | None = None
+    ) -> Iterator[bytes]:
+        """The script's output, byte for byte.
+
+        Args:
+            follow: go on until the run has ended.
+            tail: only the last so many lines. since: only what was written after that time (seconds since the epoch).
+            attempt: of that attempt (from 1); else of all when following, of the last when not.
+        """
+        row = self.row
+        ensure(self._store, row)
+        if attempt is not None and not 1 <= attempt <= max(1, row.attempts):
+            raise NotFoundError(f"{self.name} has no attempt {attempt}", f"it has {row.attempts}")
+        if follow:
+            yield from logs.Follower(self._store, row, attempt=attempt, tail=tail, since=since)
+            return
+        folder = self._store.folder(self.name).attempt(attempt or max(1, row.attempts))
+        yield from logs.read(folder.log, tail=tail, since=since, index=folder.log_index)
+
+    def cancel(self, by: str | None = None) -> bool:
+        """Ask it to end: SIGTERM, and SIGKILL after the grace. Returns at once; False if it had ended already."""
+        row = self.row
+        asked = self._store.request_cancel(row, by or os.environ.get("USER") or "user")
+        if asked:
+            ensure(self._store, row)
+        return asked
+
+    def outputs(self) -> Sequence[tuple[str, int]]:
+        """(path, bytes) of everything that the last attempt left."""
+        return artifacts.listing(self._artifacts())
+
+    def download(self, to: Path, output: str | None = None) -> Sequence[str]:
+        """Copy what the script left into the folder `to`: everything, or one named output. The paths written.
+
+        Raises:
+            ConflictError: the run has not ended.
+            NotFoundError: no such output.
+        """
+        row = self.row
+        if not row.status.terminal:
+            raise ConflictError(f"{self.name} has not ended ({row.status})", f"first: runner wait {self.name}")
+        source = self._artifacts()
+        if output is not None:
+            source /= values.identifier(output, "--output")
+            if not source.is_dir():
+                kept = self._artifacts()
+                have = ", ".join(sorted(path.name for path in kept.iterdir())) if kept.is_dir() else "none"
+                raise NotFoundError(f"{self.name} has no output {output!r}", f"it has: {have}")
+        if to.exists() and not to.is_dir():
+            raise ConflictError(f"{to} is not a folder", "choose another one with --to")
+        try:
+            return artifacts.copy_out(source, to)
+        except OSError as error:
+            raise ConflictError(
+                f"cannot write {error.filename or to}: {error.strerror or error}", "choose another folder with --to"
+            ) from error
+
+    def delete(self) -> None:
+        """Remove the run with its log and outputs.
+
+        Raises:
+            ConflictError: it has not ended.
+        """
+        self._store.delete(self.row)
+
+    def _artifacts(self) -> Path:
+        return self._store.folder(self.name).attempt(max(1, self.row.attempts)).artifacts
+
+
+def submit(
+    script: str | Path,
+    *args: str,
+    backend: str | None = None,
+    compute: str | None = None,
+    libs: str | Path | None = None,
+    image: str | None = None,
+    code: str | Path | None = None,
+    inputs: Mapping[str, str | Path] | None = None,
+    outputs: Mapping[str, str | None] | Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    cpus: float | None = None,
+    memory: str | None = None,
+    gpus: int | None = None,
+    shm_size: str | None = None,
+    timeout: str | float | None = None,
+    grace: str | float = 10.0,
+    retries: int = 0,
+    retry_on: Sequence[str] = (),
+    name: str | None = None,
+    experiment: str | None = None,
+    description: str = "",
+    tags: Mapping[str, str] | None = None,
+    home: Path | None = None,
+    say: Callable[[str, str], None] | None = None,
+) -> Run:
+    """Submit a script and return as soon as the run is accepted. The options are those of `runner submit`.
+
+    Args:
+        script: path of the script. args: its arguments, byte for byte.
+        secrets: name → value; they reach the script as variables and are kept nowhere.
+        memory, shm_size: as `2g`. timeout, grace: as `10m`, or seconds.
+        say: receives (kind, text) for each decision that was taken.
+
+    Raises:
+        RunnerError: nothing was started.
+    """
+    request = Request(
+        script=Path(script),
+        args=tuple(args),
+        backend=backend,
+        compute=compute,
+        libs=Path(libs) if libs is not None else None,
+        image=image,
+        code=Path(code) if code is not None else None,
+        inputs={values.identifier(key, "inputs"): Path(path) for key, path in (inputs or {}).items()},
+        outputs=_outputs(outputs),
+        env={values.variable(key, "env"): value for key, value in (env or {}).items()},
+        secrets={values.variable(key, "secrets"): value for key, value in (secrets or {}).items()},
+        limits=Limits(
+            cpus=cpus,
+            memory_bytes=None if memory is None else values.size(memory, "memory"),
+            gpus=gpus,
+            shm_bytes=None if shm_size is None else values.size(shm_size, "shm_size"),
+            timeout_s=None if timeout is None else values.duration(str(timeout), "timeout"),
+            grace_s=values.duration(str(grace), "grace"),
+        ),
+        retry=RetryPolicy(retries, tuple(parse_reason(reason) for reason in retry_on)),
+        name=None if name is None else values.run_name(name, "name"),
+        experiment=experiment,
+        description=description,
+        tags=dict(tags or {}),
+    )
+    store = Store(home)
+    prepared = prepare(request, store, say or (lambda _kind, _text: None))
+    row, gone = accept(prepared, store)
+    os.close(gone)
+    return Run(store, row.name)
+
+
+def build(libs: str | Path = "libs.yaml", *, tag: str | None = None, no_cache: bool = False,
+          say: Callable[[str, str], None] | None = None) -> BuiltImage:  # fmt: skip
+    """Build the image of a libs.yaml, verify every library in it, and tag it; an unchanged file builds nothing.
+
+    Raises:
+        SpecError, BuildError, UnavailableError: nothing was tagged.
+    """
+    from runner.builder import build as build_image
+
+    return build_image(Path(libs), tag=tag, no_cache=no_cache, progress=say or (lambda _stage, _text: None))
+
+
+def get(reference: str, home: Path | None = None) -> Run:
+    """The run of that name, unique beginning of a name, or `@last`.
+
+    Raises:
+        NotFoundError: none, or more than one.
+    """
+    store = Store(home)
+    return Run(store, store.resolve(reference).name)
+
+
+def parse_reason(text: str) -> Reason:
+    """A reason as the user writes it, whatever its case; only those that end a step as failed.
+
+    Raises:
+        UsageError: not one of them.
+    """
+    from runner.model import status_of
+
+    failed = [reason for reason in Reason if status_of(reason) is Status.FAILED]
+    for reason in failed:
+        if reason.value.lower() == text.lower():
+            return reason
+    raise UsageError(f"{text!r} is not a reason to retry", f"expected one of: {', '.join(failed)}")
+
+
+def _outputs(outputs: Mapping[str, str | None] | Sequence[str]) -> dict[str, str | None]:
+    from collections.abc import Mapping as Map
+
+    named: dict[str, str | None] = dict(outputs) if isinstance(outputs, Map) else dict.fromkeys(outputs)
+    return {values.identifier(name, "outputs"): folder for name, folder in named.items()}

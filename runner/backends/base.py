@@ -1,0 +1,180 @@
+"""The protocol that every backend speaks, and the data that crosses it. No base class: shared code is a function.
+
+A backend reports facts (`Observation`); what they mean is decided in one place, `runner.bootstrapper.judge`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from runner.model import Limits
+
+Handle = str
+
+
+class Phase(StrEnum):
+    """How far a task has come, as the backend sees it."""
+
+    QUEUED = "queued"
+    PREPARING = "preparing"
+    STARTING = "starting"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do. Data, so that a plan can be checked before anything starts and tests need no names."""
+
+    images: bool
+    cpus: bool
+    memory: bool
+    gpus: bool
+    shm: bool
+    secrets: bool
+    isolates: bool
+    """Processes of the script cannot outlive the task, whatever they do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """The folder of one attempt on this machine; the script sees it as its world.
+
+    `work` (the code, writable, the working directory), `outputs/<name>` (named outputs), `home`, `record`
+    (status.json in a folder of its own). `secrets` is on tmpfs, outside the store.
+    """
+
+    root: Path
+
+    @property
+    def work(self) -> Path:
+        """The fresh writable copy of the code: the script's working directory."""
+        return self.root / "work"
+
+    @property
+    def outputs(self) -> Path:
+        """One folder per named output."""
+        return self.root / "outputs"
+
+    @property
+    def home(self) -> Path:
+        """HOME of the script."""
+        return self.root / "home"
+
+    @property
+    def record(self) -> Path:
+        """The bootstrapper's record."""
+        return self.root / "record" / "status.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One attempt of one step, everything decided.
+
+    Args:
+        key: unique over all stores; the same key twice is the same task.
+        argv: the user's command, inputs and outputs already replaced by the paths of `layout`.
+        image: image id or digest; None on a backend without images.
+        env: plain variables of the script. No secret is ever among them.
+        inputs: name → absolute path on this machine, shown to the script read-only.
+        outputs: name → folder inside the working directory that is collected, or None for `<outputs>/<name>`.
+        secrets: name → value, in memory only; None when they were lost with the process that held them.
+        box: the attempt's folder. log: the file that receives the script's stdout and stderr, byte for byte.
+        labels: what the backend tags the task with.
+    """
+
+    key: str
+    argv: tuple[str, ...]
+    image: str | None
+    env: Mapping[str, str]
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str | None]
+    secrets: Mapping[str, str] | None
+    limits: Limits
+    box: Box
+    log: Path
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a backend says of a task now.
+
+    exit_code: of the bootstrapper (or of the command, without one), 0-255, when known.
+    killed_by: the signal that ended the bootstrapper itself, as a number, when known.
+    oom_killed: the engine saw an OOM kill in the task's cgroup.
+    lost: the engine or machine started after the task did, or forgot it; its end was not seen.
+    error: the engine's own words when it could not start the task.
+    bootstrapped: false where the command ran without the bootstrapper, by plan (row E0).
+    """
+
+    phase: Phase
+    exit_code: int | None = None
+    killed_by: int | None = None
+    oom_killed: bool = False
+    lost: bool = False
+    error: str | None = None
+    bootstrapped: bool = True
+    started: str | None = None
+    finished: str | None = None
+
+
+class Backend(Protocol):
+    """Where tasks run. Every method may raise UnavailableError; the caller keeps trying with back-off."""
+
+    name: str
+    capabilities: Capabilities
+
+    def layout(self, box: Box, inputs: Mapping[str, str], outputs: Mapping[str, str | None]) -> Layout:
+        """The paths as the script will see them. Pure."""
+
+    def render(self, task: Task) -> Mapping[str, object]:
+        """Exactly what `submit` would send, secrets left out. `--dry-run` and tests use it."""
+
+    def submit(self, task: Task) -> Handle:
+        """Start the task and return at once. The same `task.key` twice gives the same handle and one task.
+
+        Raises:
+            ImageError: the image is missing or cannot be had.
+            BackendError: the backend refused; nothing runs.
+        """
+
+    def find(self, task: Task) -> Handle | None:
+        """The handle of a task that was submitted before, by its key; None when there is none."""
+
+    def watch(self, task: Task, handle: Handle) -> None:
+        """Take up a task submitted by a process that is gone: from now on `wait` and the log know of it."""
+
+    def poll(self, handles: Sequence[Handle]) -> Mapping[Handle, Observation | None]:
+        """What is known of each now. None = the backend does not know the handle; never a status."""
+
+    def wait(self, timeout: float) -> None:
+        """Return as soon as any watched task may have changed, or after `timeout` seconds. Copies logs meanwhile."""
+
+    def cancel(self, handle: Handle, *, force: bool = False) -> None:
+        """Ask the task to end (SIGTERM; with `force` SIGKILL) and return. Unknown or finished is a no-op."""
+
+    def finish(self, handle: Handle) -> None:
+        """The task has ended: bring its log to the end and its outputs and record into the box."""
+
+    def remove(self, handle: Handle) -> None:
+        """Forget the task and free what it held. Only called once record and log are safe."""
+
+    def close(self) -> None:
+        """Free connections. Running tasks go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths as the script sees them: its working directory, each input, each output, and its HOME."""
+
+    work: str
+    home: str
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]

@@ -1,0 +1,138 @@
+"""Our half of the contract with `bootstrap/bootstrap.py`: its command line out, its record in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from runner.assets import asset
+from runner.model import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from types import ModuleType
+
+    from runner.model import Limits
+
+FILE = "bootstrap.py"
+COMPILED = "bootstrap.pyc"
+LABEL = "runner.contract"
+"""Image label: the contract version of the bootstrapper that the image carries at /opt/runner."""
+
+
+@cache
+def contract() -> int:
+    """The contract version of the bootstrapper that this runner brings along."""
+    found = re.search(r"^CONTRACT = (\d+)$", (asset("bootstrap") / FILE).read_text("utf-8"), re.MULTILINE)
+    if found is None:
+        raise FileNotFoundError("bootstrap/bootstrap.py does not say its CONTRACT")
+    return int(found[1])
+
+
+def arguments(
+    argv: Sequence[str],
+    *,
+    key: str,
+    record: str,
+    limits: Limits,
+    secrets: str | None = None,
+    outputs: Mapping[str, str] | None = None,
+    cgroups: Sequence[str] = (),
+) -> list[str]:
+    """What follows the bootstrapper's file on its command line, the same on every backend.
+
+    Args:
+        argv: the user's command. key: the attempt's key. record: path of status.json.
+        secrets: path of the secrets file. outputs: folder inside the working directory → folder to move it to.
+    """
+    options = ["--status", record, "--attempt", key, "--grace", f"{limits.grace_s:g}"]
+    if limits.timeout_s is not None:
+        options += ["--timeout", f"{limits.timeout_s:g}"]
+    if secrets is not None:
+        options += ["--secrets", secrets]
+    for cgroup in cgroups:
+        options += ["--cgroup", cgroup]
+    for source, target in (outputs or {}).items():
+        options += ["--output", f"{source}={target}"]
+    return [*options, "--", *argv]
+
+
+def staged(cache_folder: Path, tag: str) -> Path:
+    """A copy of bootstrap/ with the file compiled for this Python (saves 10 ms a start), made once per content.
+
+    Args:
+        tag: what the compiled code depends on (`sys.implementation.cache_tag`).
+    """
+    source = asset("bootstrap")
+    names = ("bootstrap.py", "profile.R", "python/runner_plots.py")
+    digest = hashlib.sha256(b"\0".join((source / name).read_bytes() for name in names)).hexdigest()[:16]
+    target = cache_folder / f"bootstrap-{digest}-{tag}"
+    if not target.is_dir():
+        import py_compile
+
+        aside = cache_folder / f".bootstrap-{digest}-{tag}.{os.getpid()}"
+        (aside / "python").mkdir(parents=True, exist_ok=True)
+        for name in names:
+            shutil.copyfile(source / name, aside / name)
+        py_compile.compile(
+            str(aside / FILE), cfile=str(aside / COMPILED), dfile=FILE, doraise=True,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )  # fmt: skip
+        try:
+            aside.rename(target)
+        except OSError:  # another process was quicker
+            shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def direct_argv(argv: Sequence[str]) -> list[str]:
+    """The command for an image without Python, where the bootstrapper cannot choose the interpreter (row E0)."""
+    command: list[str] = _module().command_for(list(argv))
+    if command[0] == "bash":  # small images have only sh; a fixed text chooses, the names stay arguments
+        return ["sh", "-c", 'if command -v bash >/dev/null 2>&1; then exec bash "$@"; else exec sh "$@"; fi', *command]
+    if command[0] == argv[0] and "/" not in command[0]:
+        command[0] = f"./{command[0]}"
+    return command
+
+
+@cache
+def _module() -> ModuleType:
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("runner_bootstrap", asset("bootstrap") / FILE)
+    assert spec is not None  # noqa: S101 - a .py file always has a spec
+    assert spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The record as it stands, or None when there is none or it is torn. Never follows a link."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        raw = file.read(1 << 20)
+    try:
+        record = json.loads(raw)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def final_outcome(record: Mapping[str, Any] | None, key: str) -> Outcome | None:
+    """The outcome that a record holds, if it is final and of this attempt; a stale or foreign one is none."""
+    if record is None or record.get("final") is not True or record.get("attempt") != key:
+        return None
+    try:
+        return Outcome.from_json(record)
+    except (KeyError, ValueError, TypeError):
+        return None

@@ -1,0 +1,8 @@
+"""libs.yaml → an image that is proven to contain what was asked."""
+
+from __future__ import annotations
+
+from runner.builder.build import BuiltImage, build, default_libs
+from runner.builder.recipe import content_tag
+
+__all__ = ["BuiltImage", "build", "content_tag", "default_libs"]

@@ -1,0 +1,132 @@
+"""The image that a build starts from: on the engine, else pulled, else (the default one) made from Debian's packages."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING
+
+from runner.assets import asset
+from runner.errors import BuildError, ImageError, SpecError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from runner.builder.session import Session
+    from runner.docker_api.images import Image
+    from runner.spec.libs import Libs
+
+DEFAULT = "debian:bookworm-slim"
+SUITE = "bookworm"
+MADE = f"localhost/runner-debian:{SUITE}"
+"""The name of the default base where it was made here."""
+
+_CREATED = "2023-06-10T00:00:00Z"
+_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def ensure(session: Session, libs: Libs) -> Image:
+    """The base image, on the engine when this returns.
+
+    Raises:
+        SpecError: the registry knows no such image.
+        ImageError: it cannot be pulled.
+        BuildError: the default base can be neither pulled nor made.
+    """
+    reference = libs.base or DEFAULT
+    candidates = (reference, MADE) if reference == DEFAULT else (reference,)
+    for candidate in candidates:
+        if image := session.engine.inspect(candidate):
+            session.report("base", f"{candidate}  {image.id[:19]}")
+            return image
+    session.report("base", f"pulling {reference} …")
+    try:
+        image = session.engine.pull(reference, lambda text: session.report("base", f"{text} …"))
+    except ImageError as error:
+        session.note(str(error))
+        if reference == DEFAULT:
+            return _make(session, error)
+        if error.retryable:
+            raise
+        raise SpecError(error.message, *error.hints, file=str(libs.path), line=libs.base_line, key="base") from None
+    session.report("base", f"{reference}  {image.id[:19]}  pulled")
+    return image
+
+
+def _make(session: Session, why: ImageError) -> Image:
+    if shutil.which("mmdebstrap") is None:
+        raise BuildError(
+            f"the base {DEFAULT} can be neither pulled nor made here",
+            why.message,
+            "to make it from Debian's packages: apt-get install mmdebstrap",
+            "or bring it from elsewhere: docker save, docker load",
+        )
+    session.report("base", f"no registry answers; making {SUITE} from Debian's packages …")
+    session.work.mkdir(exist_ok=True, mode=0o700)
+    rootfs, archive = session.work / "rootfs.tar", session.work / "image.tar"
+    _run(session, ["/bin/sh", str(asset("images") / "debian" / "make.sh"), str(rootfs), SUITE])
+    architecture = _output(["dpkg", "--print-architecture"]) or "amd64"
+    _write_archive(rootfs, archive, architecture)
+    session.engine.load(archive)
+    rootfs.unlink()
+    archive.unlink()
+    image = session.engine.inspect(MADE)
+    if image is None:
+        raise BuildError(f"the engine took {MADE}, but does not have it")
+    session.report("base", f"{MADE}  {image.id[:19]}  made from Debian's packages")
+    return image
+
+
+def _run(session: Session, argv: list[str]) -> None:
+    last: list[str] = []
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None  # noqa: S101 - PIPE was asked for
+        try:
+            for raw in process.stdout:
+                line = raw.decode("utf-8", "replace").rstrip()
+                session.note(line)
+                last = [*last[-9:], line]
+                if line.startswith("I: "):
+                    session.report("base", f"{line[3:].removesuffix('...')} …")
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode:
+        failing = [line for line in last if line.startswith("E: ")] or last
+        raise BuildError(f"{SUITE} could not be made from Debian's packages", *failing, f"log: {session.log_path}")
+
+
+def _output(argv: list[str]) -> str:
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _write_archive(rootfs: Path, archive: Path, architecture: str) -> None:
+    """A docker archive by hand: unlike `docker import`, the same root file system gives the same image id."""
+    with rootfs.open("rb") as stream:
+        layer = hashlib.file_digest(stream, "sha256").hexdigest()
+    config = json.dumps(
+        {
+            "architecture": architecture,
+            "config": {"Cmd": ["bash"], "Env": [_PATH]},
+            "created": _CREATED,
+            "history": [{"created": _CREATED, "created_by": f"mmdebstrap --variant=minbase {SUITE}"}],
+            "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer}"]},
+        },
+        sort_keys=True,
+    ).encode()
+    name = f"{hashlib.sha256(config).hexdigest()}.json"
+    manifest = json.dumps([{"Config": name, "RepoTags": [MADE], "Layers": ["layer.tar"]}]).encode()
+    with tarfile.open(archive, "w") as tar:
+        for member, raw in ((name, config), ("manifest.json", manifest)):
+            info = tarfile.TarInfo(member)
+            info.size = len(raw)
+            tar.addfile(info, io.BytesIO(raw))
+        tar.add(rootfs, "layer.tar")

@@ -1,0 +1,107 @@
+"""What a failed step means: the failing lines of apt, uv and R, and the declared library that they are about."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.errors import BuildError
+from runner.spec.yamldoc import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from runner.errors import RunnerError
+    from runner.spec.libs import Libs, Package
+
+_SHOWN = 12
+_APT = re.compile(r"^(E: |dpkg: error|Err:|runner: )")
+_R = re.compile(
+    r"^(ERROR|Error|\s*there is no package|.*(?:fatal error|error:)|installation of package)", re.IGNORECASE
+)
+_UV_START = re.compile(r"^\s*(\u00d7|error:|warning: .*failed)", re.IGNORECASE)
+_NETWORK = re.compile(
+    r"Could not resolve|Temporary failure|Name or service|Connection refused|dns error|timed out|Could not connect"
+    r"|client error \(Connect\)|UnknownIssuer|certificate verify failed|Certificate verification failed",
+    re.IGNORECASE,
+)
+_OTHER_NAMES = {
+    "sklearn": "scikit-learn",
+    "cv2": "opencv-python",
+    "pil": "pillow",
+    "bs4": "beautifulsoup4",
+    "skimage": "scikit-image",
+    "dateutil": "python-dateutil",
+    "dotenv": "python-dotenv",
+    "yaml": "pyyaml",
+    "crypto": "pycryptodome",
+}
+"""Import names that are taken for the distribution's."""
+_KNOWN_PIP = Path(__file__).parent / "known_pip.txt"
+"""Names that a slip most likely meant, one a line: an index cannot be asked for names like one."""
+
+
+def explain(stage: str, libs: Libs, lines: Sequence[str], exit_code: int, *, oom: bool, log: Path) -> RunnerError:
+    """The error for a step that failed: at the line of the library it is about, where one can be told."""
+    where = f"full log: {log}"
+    if oom or (exit_code == 137 and not any(lines[-1:])):
+        return BuildError(f"{stage}: killed for lack of memory", "give the machine or the engine more memory", where)
+    hints = _hints(lines)
+    match stage:
+        case "pip":
+            return _pip(libs, _from(lines, _UV_START), hints, where)
+        case "r-build":
+            return _culprit(libs.cran, "r", [line for line in lines if _R.match(line)] or list(lines), hints, where)
+        case "apt":
+            return _culprit(libs.apt, stage, [line for line in lines if _APT.match(line)] or list(lines), hints, where)
+        case _:
+            failing = [line for line in lines if _APT.match(line) or _R.match(line)] or list(lines)
+            return BuildError(f"{stage}: the step ended with exit code {exit_code}", *failing[-_SHOWN:], *hints, where)
+
+
+def _pip(libs: Libs, failing: list[str], hints: list[str], where: str) -> RunnerError:
+    text = "\n".join(failing)
+    for package in libs.pip:
+        name = re.escape(package.name).replace(r"\-", "[-_.]")
+        if re.search(rf"{name} was not found in the package registry|no (?:matching )?version[s]? of {name}\b", text):
+            near = _OTHER_NAMES.get(package.name) or nearest(package.name, _KNOWN_PIP.read_text().split())
+            guess = [f"did you mean {near}?"] if near and "was not found" in text else []
+            found = "the index has no such package" if "was not found" in text else "no version fits"
+            return package.error(f"{package.spec}: {found}", *guess, *failing[:_SHOWN], *hints, where)
+    if "Failed to build" in text or "build backend" in text:
+        hints = [*hints, "there is no ready-made wheel: add gcc and python3-dev under apt, or ask for another version"]
+    return _culprit(libs.pip, "pip", failing, hints, where)
+
+
+def _culprit(packages: Iterable[Package], stage: str, failing: list[str], hints: list[str], where: str) -> RunnerError:
+    """At the declared package that the failing lines name, else without a place."""
+    text = "\n".join(failing)
+    shown = [line for line in failing[:_SHOWN] if line.strip()]
+    for package in packages:
+        if re.search(rf"(?<![\w.-]){re.escape(package.name)}(?![\w-])", text, re.IGNORECASE):
+            return BuildError(
+                f"{package.file}:{package.line}: {package.key or stage}: {package.spec} cannot be installed",
+                *shown,
+                *hints,
+                where,
+            )
+    return BuildError(f"{stage}: the libraries cannot be installed", *shown, *hints, where)
+
+
+def _from(lines: Sequence[str], start: re.Pattern[str]) -> list[str]:
+    """The lines from the first match to the end, else the last ones."""
+    for index, line in enumerate(lines):
+        if start.match(line):
+            return [each for each in lines[index:] if each.strip()]
+    return list(lines[-_SHOWN:])
+
+
+def _hints(lines: Sequence[str]) -> list[str]:
+    text = "\n".join(lines)
+    hints = []
+    if "No space left on device" in text:
+        hints.append("the disk is full: docker system df, runner prune")
+    if _NETWORK.search(text):
+        hints.append("no way to the server: check https_proxy, and ca_bundle or SSL_CERT_FILE behind a company proxy")
+    return hints

@@ -1,0 +1,248 @@
+"""One build's workplace: its engine, log and folders, and how a step script gets its inputs and answers.
+
+Nothing that a step is given stays in an image: inputs, caches, proxies, credentials and CA bundle are all mounted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shlex
+import shutil
+import sys
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from runner.builder import cache
+from runner.builder.recipe import STEPS
+from runner.docker_api.images import Mount, Step
+from runner.errors import BuildError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from runner.docker_api.images import Engine, Ran
+
+_PASSED = re.compile(
+    r"(?:https?|ftp|all|no)_proxy|UV_(?:INDEX|DEFAULT_INDEX|EXTRA_INDEX_URL|INDEX_\w+|HTTP_\w+|INSECURE_HOST"
+    r"|EXCLUDE_NEWER|PRERELEASE|RESOLUTION|CONCURRENT_\w+)|SOURCE_DATE_EPOCH",
+    re.IGNORECASE,
+)
+"""Variables of the user's environment that steps see: how to reach the network, which indexes, which time."""
+_FROM_PIP = {
+    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
+    "PIP_EXTRA_INDEX_URL": "UV_INDEX",
+    "PIP_TRUSTED_HOST": "UV_INSECURE_HOST",
+}
+_CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
+_CREDENTIALS = re.compile(rb"(?<=://)[^/@\s]+@")
+_DONE = re.compile(r"Setting up (\S+) |^\* DONE \((\S+)\)|^Get:\d+ \S+ \S+ \S+ (\S+) ")
+_SOURCE_DATE_EPOCH = "1686355200"
+_ANSWERS = 1 << 24
+
+
+@dataclass(slots=True)
+class Output:
+    """What a step printed: all of it into the log, the last lines at hand for a failure."""
+
+    log: IO[bytes]
+    seen: Callable[[str], None]
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=400))
+    _rest: bytes = b""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take bytes as they come; whole lines are logged, with credentials in addresses made unreadable."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            self._take(line)
+
+    def end(self) -> None:
+        """Take what has no newline at its end."""
+        if self._rest:
+            self._take(self._rest)
+        self._rest = b""
+        self.log.flush()
+
+    def _take(self, line: bytes) -> None:
+        clean = _CREDENTIALS.sub(b"***@", line)
+        self.log.write(clean + b"\n")
+        text = clean.decode("utf-8", "replace").rstrip()
+        self.lines.append(text)
+        self.seen(text)
+
+
+@dataclass(slots=True)
+class Finished:
+    """A step after its end. answers: KEY=VALUE lines that it wrote; out: the folder with its other files."""
+
+    ran: Ran
+    lines: list[str]
+    answers: Mapping[str, str]
+    out: Path
+
+
+@dataclass(slots=True)
+class Session:
+    """See the module. `ca_bundle`: PEM file for https inside steps, or None."""
+
+    engine: Engine
+    report: Callable[[str, str], None]
+    log_path: Path
+    log: IO[bytes]
+    work: Path
+    ca_bundle: Path | None
+    build_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    no_cache: bool = False
+
+    @contextmanager
+    def step(
+        self,
+        stage: str,
+        image: str,
+        argv: tuple[str, ...],
+        inputs: Mapping[str, bytes],
+        *,
+        tmpfs: tuple[str, ...] = ("/mnt", "/tmp"),  # noqa: S108 - folders inside a container
+        quiet: bool = False,
+    ) -> Iterator[Finished]:
+        """Run one script of STEPS in a container of `image`. Commit inside the `with`.
+
+        quiet: the step gets neither credentials nor network settings (it runs code of the libraries).
+        """
+        folder = self.work / f"{stage}-{secrets.token_hex(3)}"
+        try:
+            given, out = self._lay_out(folder, inputs, quiet=quiet)
+            output = Output(self.log, lambda line: self._show(stage, line))
+            self.log.write(f"\n== {stage}: {' '.join(argv)}\n".encode())
+            step = Step(image, argv, self._mounts(given, out), tmpfs)
+            with self.engine.step(step, output.feed) as ran:
+                output.end()
+                yield Finished(ran, list(output.lines), _answers(out), out)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def note(self, text: str) -> None:
+        """One line into the log only."""
+        self.log.write(f"{text}\n".encode())
+        self.log.flush()
+
+    def close(self) -> None:
+        """Close the log, remove the work folder."""
+        self.log.close()
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def _lay_out(self, folder: Path, inputs: Mapping[str, bytes], *, quiet: bool) -> tuple[Path, Path]:
+        """in/ and out/ of a step. The parent folder is 0700; they themselves are open, as the run-time user reads in/, and
+        root of an engine with remapped users is nobody here."""
+        given, out = folder / "in", folder / "out"
+        for path in (given, out):
+            path.mkdir(parents=True)
+            path.chmod(0o777)
+        for source in STEPS.iterdir():
+            if source.is_file():
+                shutil.copyfile(source, given / source.name)
+        for name, raw in inputs.items():
+            target = given / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(raw)
+        (given / "src").mkdir(exist_ok=True)
+        environment = {} if quiet else self._environment(given)
+        lines = [f"export {key}={shlex.quote(value)}\n" for key, value in environment.items()]
+        (given / "env.sh").write_text(f"BUILD_ID={self.build_id}\n" + "".join(lines))
+        return given, out
+
+    def _environment(self, given: Path) -> dict[str, str]:
+        env = {"SOURCE_DATE_EPOCH": _SOURCE_DATE_EPOCH}
+        for theirs, ours in _FROM_PIP.items():
+            if value := os.environ.get(theirs):
+                env[ours] = value
+        env |= {key: value for key, value in os.environ.items() if _PASSED.fullmatch(key)}
+        if self.ca_bundle is not None:
+            shutil.copyfile(self.ca_bundle, given / "ca.pem")
+            env |= dict.fromkeys(("CA_BUNDLE", *_CA_VARIABLES), "/mnt/in/ca.pem")
+        # An index in a folder of this machine cannot be seen from inside.
+        return {key: value for key, value in env.items() if not value.startswith("file:")}
+
+    def _mounts(self, given: Path, out: Path) -> tuple[Mount, ...]:
+        return (
+            Mount(str(given), "/mnt/in"),
+            Mount(str(out), "/mnt/out", read_only=False),
+            Mount(uv_binary(), "/mnt/bin/uv"),
+            Mount(cache.volume("apt"), "/mnt/apt", read_only=False, volume=True),
+            Mount(cache.volume("uv"), "/mnt/uv", read_only=False, volume=True),
+        )
+
+    def _show(self, stage: str, line: str) -> None:
+        """Movement: one text per package that was fetched or set up; `…` at its end says that more follows."""
+        if match := _DONE.search(line):
+            self.report(stage.split("-", maxsplit=1)[0], f"{next(filter(None, match.groups()))} …")
+
+
+@contextmanager
+def opened(
+    engine: Engine,
+    report: Callable[[str, str], None],
+    name: str,
+    *,
+    log: Path | None,
+    ca_bundle: Path | None,
+    no_cache: bool = False,
+) -> Iterator[Session]:
+    """A session with its log and work folder; the folder is removed at the end, the log stays.
+
+    Raises:
+        BuildError: the log or the work folder cannot be made.
+    """
+    path = log or cache.new_log(name)
+    work = cache.cache_dir() / "work"
+    try:
+        work.mkdir(exist_ok=True, mode=0o700)
+        _remove_old(work)
+        stream = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb")
+    except OSError as error:
+        raise BuildError(f"a build cannot start here: {error}", "free some space, or set RUNNER_CACHE_DIR") from None
+    session = Session(engine, report, path, stream, work / secrets.token_hex(4), ca_bundle, no_cache=no_cache)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def ca_bundle(declared: Path | None) -> Path | None:
+    """The CA bundle for https in steps: the declared one, else that of this environment, else none."""
+    if declared is not None:
+        return declared
+    candidates = (os.environ.get(name) for name in _CA_VARIABLES)
+    return next((Path(value) for value in candidates if value and Path(value).is_file()), None)
+
+
+def uv_binary() -> str:
+    """The path of the uv that came with runner.
+
+    Raises:
+        BuildError: it cannot run in a Linux container.
+    """
+    import uv
+
+    if sys.platform != "linux":
+        raise BuildError("images can be built on Linux only", "run runner inside a Linux machine or WSL")
+    return str(Path(uv.find_uv_bin()).resolve())
+
+
+def _remove_old(work: Path) -> None:
+    """Folders of builds that were killed: under the build lock none is in use."""
+    for folder in work.iterdir():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answers(out: Path) -> dict[str, str]:
+    try:
+        with (out / "answers").open(encoding="utf-8", errors="replace") as stream:
+            text = stream.read(_ANSWERS)
+    except OSError:
+        return {}
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)

@@ -1,0 +1,9 @@
+# `install.packages` ends 0 when a package is missing or does not compile: a warning is made an error, and the result
+# is checked.
+options(warn = 2, repos = c(CRAN = "file:///mnt/in/cran"))
+wanted <- readLines("/mnt/in/packages")
+library_folder <- "/tmp/library"
+dir.create(library_folder)
+install.packages(wanted, lib = library_folder, type = "source", INSTALL_opts = "--no-docs")
+missing <- setdiff(wanted, rownames(installed.packages(library_folder)))
+if (length(missing) > 0) stop("not installed: ", paste(missing, collapse = ", "))

@@ -1,0 +1,112 @@
+"""What the command line consists of, and how what the parser finds wrong is said."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from runner import console
+from runner.errors import UsageError
+
+_EPILOG = (
+    "Exit codes: `submit --wait` and `wait` exit with the script's own code (128+n for signal n, 124 timeout, 137 out of "
+    "memory or killed, 143 canceled, 125 where there is none). Else: 0 done, 2 usage, 3 wrong file or value, 4 not "
+    "found, 5 conflict, 6 the backend cannot, 7 code folder, 8 backend, 9 unreachable, 10 build, 11 image, 12 run store, "
+    "70 fault of runner, 130 Ctrl-C. RUN is a name, its unique beginning, or @last."
+)
+
+_COMMANDS = {
+    "build": "build:build",
+    "submit": "submit:submit",
+    "logs": "runs:logs",
+    "status": "runs:status",
+    "wait": "runs:wait",
+    "show": "runs:show",
+    "list": "runs:list_",
+    "experiments": "runs:experiments",
+    "cancel": "runs:cancel",
+    "download": "runs:download",
+    "delete": "runs:delete",
+    "prune": "runs:prune",
+    "doctor": "doctor:doctor",
+    "backends": "doctor:backends",
+}
+"""Command → where it is, in the order in which --help shows them."""
+
+
+def application(only: str | None = None) -> typer.Typer:
+    """The whole command line; or with the command `only` alone, since typer reads every signature it is given (40 ms)."""
+    app = typer.Typer(
+        name="runner",
+        epilog=_EPILOG,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(_root)
+    for name, where in _COMMANDS.items():
+        if only in (None, name):
+            module, _, function = where.partition(":")
+            app.command(name)(getattr(import_module(f"runner.cli.{module}"), function))
+    return app
+
+
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Build an image with your libraries, run your script in it anywhere, and learn the whole truth about its end."""
+    if version:
+        from importlib.metadata import version as of
+
+        console.result(of("runner"))
+        raise typer.Exit
+
+
+def execute(argv: list[str]) -> int:
+    """Run one command; its exit code.
+
+    Raises:
+        RunnerError: what the command raised; UsageError for what the parser found wrong.
+    """
+    # Whatever follows the first `--` is the script's, byte for byte: no parser of ours may look at it.
+    if "--" in argv and argv[0] == "submit":
+        from runner.cli.submit import script_args
+
+        cut = argv.index("--")
+        argv, script_args[:] = argv[:cut], argv[cut + 1 :]
+    try:
+        app = application(argv[0] if argv and argv[0] in _COMMANDS else None)
+        result = app(args=argv, prog_name="runner", standalone_mode=False)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except typer.Exit as stop:
+        return stop.exit_code
+    except SystemExit:  # typer's answer to a broken pipe, with a code of its own; `main` has the one that is usual
+        raise BrokenPipeError from None
+    except Exception as problem:
+        # typer's own errors share a base class that it does not export under a stable name.
+        if not any(base.__name__ == "ClickException" for base in type(problem).__mro__):
+            raise
+        if type(problem).__name__ == "NoArgsIsHelpError":
+            console.say("", str(problem))
+            return UsageError.exit_code
+        raise _wrong_usage(problem, argv) from None
+    return result if isinstance(result, int) else 0
+
+
+def _wrong_usage(problem: Exception, argv: list[str]) -> UsageError:
+    kind = type(problem).__name__
+    # NoSuchOption puts its suggestions into the text; ours go into a line of their own.
+    text = str(problem) if kind == "NoSuchOption" else str(getattr(problem, "format_message", problem.__str__)())
+    text, _, near = text.partition(" Did you mean ")
+    text = text.rstrip(".").replace("is not a valid int range", "is not a whole number")
+    near = near.rstrip("?").replace("'", "")
+    hints = [f"did you mean {near}?"] if near else []
+    if found := getattr(problem, "possibilities", None):
+        hints = [f"did you mean {' or '.join(found)}?"]
+    if argv and argv[0] == "submit" and ("extra argument" in text or kind == "NoSuchOption"):
+        hints.append("the script's own arguments go after --:  runner submit SCRIPT -- ARGS")
+    context = getattr(problem, "ctx", None)
+    hints.append(f"see: {context.command_path if context else 'runner'} --help")
+    return UsageError(text[:1].lower() + text[1:], *hints)

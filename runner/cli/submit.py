@@ -1,0 +1,257 @@
+"""`runner submit`: options to a Request, and what the user sees until the run is accepted or, with --wait, has ended."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from runner import console
+from runner.errors import UsageError
+from runner.spec import values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runner.model import Outcome
+    from runner.store import RunRow, Store
+    from runner.submission import Request
+
+script_args: list[str] = []
+"""What stood after `--`; put here by `main`, which cuts it off before any parser sees it."""
+
+
+def submit(  # noqa: PLR0917 - the signature is the command line
+    script: Annotated[
+        Path, typer.Argument(metavar="SCRIPT", help="A .py .R .sh .jl .js .pl .ipynb .Rmd .qmd, or an executable file.")
+    ],
+    backend: Annotated[str | None, typer.Option(metavar="BACKEND", help="process, docker or azureml.")] = None,
+    compute: Annotated[str | None, typer.Option(metavar="C", help="A compute of Azure ML, or local.")] = None,
+    libs: Annotated[Path | None, typer.Option(metavar="FILE", help="Run in the image of this libs.yaml.")] = None,
+    image: Annotated[str | None, typer.Option(metavar="REF", help="Run in this image.")] = None,
+    code: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder to take along (default: the script's).")
+    ] = None,
+    input: Annotated[  # noqa: A002
+        list[str] | None, typer.Option(metavar="NAME=PATH", help="A file or folder to read, as RUNNER_INPUT_NAME.")
+    ] = None,
+    output: Annotated[
+        list[str] | None, typer.Option(metavar="NAME[=DIR]", help="A folder to collect, RUNNER_OUTPUT_NAME.")
+    ] = None,
+    env: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A variable.")] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=@FILE]", help="A secret: from the environment, a file, or a prompt."),
+    ] = None,
+    cpus: Annotated[str | None, typer.Option(metavar="N", help="Processors: 2, 0.5.")] = None,
+    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory limit: 512m, 2g.")] = None,
+    gpus: Annotated[int | None, typer.Option(metavar="N", min=1, help="Number of GPUs.")] = None,
+    shm_size: Annotated[str | None, typer.Option("--shm-size", metavar="SIZE", help="Size of /dev/shm: 1g.")] = None,
+    timeout: Annotated[str | None, typer.Option(metavar="TIME", help="End the script after: 30s, 10m, 1h30m.")] = None,
+    grace: Annotated[str, typer.Option(metavar="TIME", help="Time between SIGTERM and SIGKILL.")] = "10s",
+    retries: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Further attempts for causes that trying again can cure.")
+    ] = 0,
+    retry_on: Annotated[
+        list[str] | None, typer.Option("--retry-on", metavar="REASON", help="Also retry this: NonZeroExit, Timeout …")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="The run's name (default: made up).")] = None,
+    experiment: Annotated[
+        str | None, typer.Option(metavar="E", help="Group of runs (default: the code folder's name).")
+    ] = None,
+    description: Annotated[str, typer.Option(metavar="TEXT", help="A note.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A tag.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay, show the log, exit as the script did.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; start nothing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
+) -> int:
+    """Run a script. What follows `--` is the script's, untouched: runner submit train.R --wait -- --rounds 50."""
+    from runner.api import parse_reason
+    from runner.model import Limits, RetryPolicy
+    from runner.submission import Request
+
+    if libs is not None and image is not None:
+        raise UsageError("--libs and --image both choose the image", "leave one of them out")
+    request = Request(
+        script=script,
+        args=tuple(script_args),
+        backend=backend,
+        compute=compute,
+        libs=libs,
+        image=image,
+        code=code,
+        inputs={key: Path(path) for key, path in _pairs(input, "--input", "NAME=PATH").items()},
+        outputs=_outputs(output),
+        env=_variables(env),
+        secrets=_secrets(secret, values_too=not dry_run),
+        limits=Limits(
+            cpus=None if cpus is None else values.cpus(cpus, "--cpus"),
+            memory_bytes=None if memory is None else values.size(memory, "--memory"),
+            gpus=gpus,
+            shm_bytes=None if shm_size is None else values.size(shm_size, "--shm-size"),
+            timeout_s=None if timeout is None else values.duration(timeout, "--timeout"),
+            grace_s=values.duration(grace, "--grace"),
+        ),
+        retry=RetryPolicy(retries, tuple(parse_reason(reason) for reason in retry_on or ())),
+        name=None if name is None else values.run_name(name, "--name"),
+        experiment=experiment,
+        description=description,
+        tags=_pairs(tag, "--tag", "K=V"),
+    )
+    return _carry_out(request, wait=wait, dry_run=dry_run, json=json)
+
+
+def _carry_out(request: Request, *, wait: bool, dry_run: bool, json: bool) -> int:
+    from runner.store import Store
+    from runner.submission import accept, prepare, preview
+    from runner.supervisor import ensure
+
+    store = Store()
+    try:
+        prepared = prepare(request, store, console.say, build=not dry_run)
+        if dry_run:
+            console.result_json(preview(prepared, store))
+            return 0
+        run, gone = accept(prepared, store)
+    except KeyboardInterrupt as stop:
+        if not stop.args:
+            console.say("", "\ninterrupted; nothing was submitted")
+        else:
+            ensure(store, store.get(stop.args[0]))
+            console.say("", f"\ninterrupted; {stop.args[0]} was submitted and goes on")
+        return 130
+    if not wait:
+        os.close(gone)
+        _accepted(run, json=json)
+        return 0
+    console.say("run", run.name)
+    return _stay(store, run, gone, json=json)
+
+
+def _accepted(run: RunRow, *, json: bool) -> None:
+    if json:
+        console.result_json(run.to_json())
+    elif sys.stdout.isatty():
+        console.result(f"{run.name}  {run.status.value} on {run.backend}")
+    else:
+        console.result(run.name)
+    if not json:
+        console.say("", f"follow: runner logs -f {run.name}     cancel: runner cancel {run.name}")
+
+
+def _stay(store: Store, run: RunRow, gone: int, *, json: bool) -> int:
+    """Show the log until the run has ended. With --json the log goes to stderr: stdout is the result."""
+    from runner.logs import Follower
+
+    sink = sys.stderr.buffer if json else None
+    try:
+        for block in Follower(store, run, gone=gone):
+            console.result_bytes(block, sink)
+    except KeyboardInterrupt:
+        console.say(
+            "", f"\n{run.name} goes on.  follow: runner logs -f {run.name}     cancel: runner cancel {run.name}"
+        )
+        return 130
+    ended = store.get(run.name)
+    outcome = ended.outcome
+    assert outcome is not None  # noqa: S101 - the follower stops at the end
+    if json:
+        console.result_json(ended.to_json())
+    else:
+        _closing(store, ended, outcome)
+    return outcome.process_exit
+
+
+def _closing(store: Store, run: RunRow, outcome: Outcome) -> None:
+    from runner.artifacts import listing
+
+    files = [
+        path.removeprefix("outputs/") for path, _ in listing(store.folder(run.name).attempt(run.attempts).artifacts)
+    ]
+    console.say("", console.closing_line(outcome, files))
+    if outcome.message:
+        console.say("", f"  {outcome.message}")
+    for warning in outcome.warnings:
+        console.say("", f"  warning: {warning}")
+    if outcome.process_exit != 0:
+        limits = run.step.limits
+        if advice := console.advice(outcome, limits.memory_bytes, limits.timeout_s):
+            console.say("", f"  try: {advice}")
+        console.say("", f"  log: runner logs {run.name}")
+    elif files:
+        console.say("", f"runner download {run.name}")
+
+
+# -- options --------------------------------------------------------------------------------------------------------
+
+
+def _pairs(
+    texts: list[str] | None, key: str, what: str, check: Callable[[str, str], str] = values.identifier
+) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, value = values.pair(text, key, what=what, check=check)
+        if name in found:
+            raise UsageError(f"{key} {name} is given twice")
+        found[name] = value
+    return found
+
+
+def _variables(texts: list[str] | None) -> dict[str, str]:
+    return _pairs(texts, "--env", "K=V", values.variable)
+
+
+def _outputs(texts: list[str] | None) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for text in texts or ():
+        name, equals, folder = text.partition("=")
+        if values.identifier(name, "--output") in found:
+            raise UsageError(f"--output {name} is given twice")
+        found[name] = folder if equals else None
+    return found
+
+
+def _secrets(texts: list[str] | None, *, values_too: bool) -> dict[str, str]:
+    """NAME (from the environment, else a prompt) or NAME=@FILE. A value in argv is refused: all users can see argv.
+
+    Args:
+        values_too: read the values; else only the names are looked at, as a dry run needs no more.
+    """
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, equals, source = text.partition("=")
+        if values.variable(name, "--secret") in found:
+            raise UsageError(f"--secret {name} is given twice")
+        if equals and not source.startswith("@"):
+            raise UsageError(
+                f"--secret {name}=…: a value on the command line can be seen by every user of this machine",
+                f"put it into the environment and say --secret {name}, or into a file and say --secret {name}=@FILE",
+            )
+        if not values_too:
+            found[name] = ""
+        else:
+            found[name] = _from_file(name, Path(source[1:])) if equals else _from_environment(name)
+    return found
+
+
+def _from_file(name: str, path: Path) -> str:
+    try:
+        return path.expanduser().read_text("utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--secret {name}: cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _from_environment(name: str) -> str:
+    if (value := os.environ.get(name)) is not None:
+        return value
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"--secret {name}: there is no variable {name} in the environment",
+            f"set it, or give a file: --secret {name}=@FILE (on a terminal it is asked for)",
+        )
+    from getpass import getpass
+
+    return getpass(f"{name}: ")

@@ -1,0 +1,162 @@
+"""From what was asked to what a backend gets. Pure: nothing here reads a file or talks to anybody."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from runner.backends.base import Box, Task
+from runner.errors import CapabilityError, SpecError
+from runner.spec.values import human_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from runner.backends.base import Capabilities, Layout
+    from runner.model import Step
+
+_EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
+RESERVED_OUTPUTS = frozenset({"outputs", "logs"})
+"""Always collected, under these names; so no named output can be called so."""
+
+
+def variable_name(kind: str, name: str) -> str:
+    """`RUNNER_INPUT_<NAME>`: upper case, every other character an underscore."""
+    return f"RUNNER_{kind}_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
+
+
+def check_names(step: Step) -> None:
+    """Refuse names that would meet in one variable, and expressions that name nothing.
+
+    Raises:
+        SpecError: naming both.
+    """
+    for kind, names in (("INPUT", step.inputs), ("OUTPUT", step.outputs)):
+        seen: dict[str, str] = {}
+        for name in names:
+            variable = variable_name(kind, name)
+            if variable in seen:
+                raise SpecError(
+                    f"{seen[variable]!r} and {name!r} would both be the variable {variable}",
+                    "rename one of them",
+                    key=f"--{kind.lower()}",
+                )
+            seen[variable] = name
+    for name in RESERVED_OUTPUTS & set(step.outputs):
+        raise SpecError(f"./{name} is always collected", "choose another name", key=f"--output {name}")
+    _check_folders(step)
+    for argument in step.argv:
+        for expression in _EXPRESSION.findall(argument):
+            _lookup(expression, step.inputs, step.outputs)
+
+
+def _check_folders(step: Step) -> None:
+    """Each output folder is moved away whole, so two must not share one, nor lie in each other."""
+    folders = [(name, PurePosixPath(folder)) for name, folder in step.outputs.items() if folder]
+    for (first, one), (second, two) in combinations(folders, 2):
+        if one == two or one in two.parents or two in one.parents:
+            raise SpecError(
+                f"{first}={one} and {second}={two} would be collected into two places at once",
+                "give each output a folder of its own",
+                key="--output",
+            )
+
+
+def check_capabilities(step: Step, backend: str, capabilities: Capabilities) -> None:
+    """Refuse, before anything starts, all that the backend cannot do; every problem at once.
+
+    Raises:
+        CapabilityError: with one hint line for each problem.
+    """
+    problems = list(_problems(step, capabilities))
+    if not problems:
+        return
+    count = "1 thing" if len(problems) == 1 else f"{len(problems)} things"
+    raise CapabilityError(f"backend {backend} cannot do {count} that you asked for; nothing was started", *problems)
+
+
+def _problems(step: Step, can: Capabilities) -> Iterator[str]:
+    limits = step.limits
+    if step.image is not None and not can.images:
+        yield f"--libs/--image {step.image}: it runs in no image → --backend docker, or install the libraries yourself"
+    if limits.memory_bytes is not None and not can.memory:
+        yield f"--memory {human_size(limits.memory_bytes)}: it cannot hold a memory limit here → --backend docker"
+    if limits.cpus is not None and not can.cpus:
+        yield f"--cpus {limits.cpus:g}: it cannot hold a processor limit here → --backend docker"
+    if limits.gpus is not None and not can.gpus:
+        yield f"--gpus {limits.gpus}: it cannot assign GPUs → leave it out: the script sees all GPUs of this machine"
+    if limits.shm_bytes is not None and not can.shm:
+        yield "--shm-size: it cannot change /dev/shm → leave it out, or --backend docker"
+    if step.secrets and not can.secrets:
+        yield "--secret: it cannot pass secrets unseen → --backend docker"
+
+
+def compose_task(
+    step: Step,
+    *,
+    run: str,
+    experiment: str,
+    number: int,
+    store_id: str,
+    secrets: Mapping[str, str] | None,
+    box: Box,
+    log: Path,
+    layout: Layout,
+) -> Task:
+    """Attempt `number` of a step, with every path and variable in place.
+
+    Args:
+        secrets: their values; None when the process that held them is gone.
+    """
+    env = {
+        **step.env,
+        "RUNNER_RUN": run,
+        "RUNNER_EXPERIMENT": experiment,
+        "RUNNER_ATTEMPT": str(number),
+        **{variable_name("INPUT", name): path for name, path in layout.inputs.items()},
+        **{variable_name("OUTPUT", name): path for name, path in layout.outputs.items()},
+    }
+    labels = {"runner.store": store_id, "runner.run": run, "runner.step": step.name, "runner.attempt": str(number)}
+    return Task(
+        key=task_key(store_id, run, number),
+        argv=tuple(substitute(step.argv, layout)),
+        image=step.image,
+        env=env,
+        inputs=step.inputs,
+        outputs=step.outputs,
+        secrets=secrets if step.secrets else {},
+        limits=step.limits,
+        box=box,
+        log=log,
+        labels=labels,
+    )
+
+
+def task_key(store_id: str, run: str, number: int) -> str:
+    """Unique over all stores, and fit for a container's name."""
+    return f"{store_id}-{run}-{number}"
+
+
+def substitute(argv: Iterable[str], layout: Layout) -> Iterator[str]:
+    """Replace `${{inputs.x}}` and `${{outputs.y}}` by paths; everything else stays, byte for byte."""
+    for argument in argv:
+        yield _EXPRESSION.sub(lambda found: _lookup(found[1], layout.inputs, layout.outputs), argument)
+
+
+def _lookup(expression: str, inputs: Mapping[str, str], outputs: Mapping[str, str | None]) -> str:
+    kind, _, name = expression.partition(".")
+    known = {"inputs": inputs, "outputs": outputs}.get(kind)
+    if known is None:
+        raise SpecError(
+            f"${{{{{expression}}}}} is not known", "expected ${{inputs.NAME}} or ${{outputs.NAME}}", key="arguments"
+        )
+    if name not in known:
+        have = ", ".join(known) or "none"
+        raise SpecError(
+            f"${{{{{expression}}}}} names no {kind[:-1]} (there are: {have})", f"add --{kind[:-1]} {name}=…",
+            key="arguments",
+        )  # fmt: skip
+    return known[name] or ""

@@ -1,0 +1,169 @@
+"""How things look: tables, one line per thing that happened, errors with a hint. No logic, no state of runs.
+
+stdout is the result, stderr the talk. Colour only on a terminal, never the only carrier of a meaning, NO_COLOR honoured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, TextIO
+
+from runner.model import Reason, Status
+from runner.spec.values import human_size, human_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from runner.errors import RunnerError
+    from runner.model import Outcome
+    from runner.store import RunRow
+
+_COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
+_OF_STATUS = {
+    Status.COMPLETED: "green",
+    Status.FAILED: "red",
+    Status.CANCELED: "yellow",
+    Status.SKIPPED: "yellow",
+    Status.NOT_RESPONDING: "yellow",
+}
+
+
+STDOUT = "standard output"
+"""The `filename` of an OSError that says that the result cannot be written."""
+
+
+def result(text: str = "") -> None:
+    """A line of the result, to stdout.
+
+    Raises:
+        OSError: of STDOUT: the disk behind it is full. BrokenPipeError: its reader has seen enough.
+    """
+    with _stdout():
+        print(text)
+
+
+def result_bytes(block: bytes, stream: BinaryIO | None = None) -> None:
+    """Bytes of the script's log, as they are and at once, to stdout (or the binary `stream`); raises as `result`."""
+    with _stdout():
+        target = stream or sys.stdout.buffer
+        target.write(block)
+        target.flush()
+
+
+@contextmanager
+def _stdout() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        error.filename = STDOUT
+        raise
+
+
+def result_json(data: object) -> None:
+    """The result as JSON, to stdout; non-ASCII as it is, where the stream can carry it."""
+    result(json.dumps(data, indent=2, ensure_ascii=(sys.stdout.encoding or "").lower() != "utf-8"))
+
+
+def say(kind: str, text: str) -> None:
+    """A line of the talk, to stderr: `image    churn-r  sha256:41c9…`."""
+    label = paint(f"{kind:<8}", "dim", sys.stderr)
+    print(f"{label} {text}" if kind else text, file=sys.stderr, flush=True)
+
+
+def error(problem: RunnerError) -> None:
+    """An error: what failed, then one indented line per hint."""
+    first, *rest = problem.message.split("\n")
+    print(f"{paint('error:', 'red', sys.stderr)} {first}", file=sys.stderr)
+    for line in (*rest, *problem.hints):
+        print(f"  {line}", file=sys.stderr)
+
+
+def paint(text: str, colour: str | None, stream: TextIO | None = None) -> str:
+    """The text in a colour, where the stream is a terminal and NO_COLOR is not set."""
+    if colour is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    if not (stream or sys.stdout).isatty():
+        return text
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+
+def printable(text: str) -> str:
+    """Text that a script or a file's name brought, without what would move the cursor or colour the terminal."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], colours: Sequence[str | None] = ()) -> None:
+    """Columns aligned by their longest cell; `colours` paints the second column of each row."""
+    rows = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+    result(paint("  ".join(cell.ljust(width) for cell, width in zip(header, widths, strict=True)).rstrip(), "dim"))
+    for number, row in enumerate(rows):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        if colours and len(cells) > 1:
+            cells[1] = paint(cells[1], colours[number])
+        result("  ".join(cells).rstrip())
+
+
+def status_colour(status: Status) -> str | None:
+    """The colour that goes with a status, if any."""
+    return _OF_STATUS.get(status)
+
+
+def status_text(run: RunRow) -> str:
+    """`Completed`, `Failed · OutOfMemory`, `Running`: the reason only where it says more."""
+    outcome = run.outcome
+    if outcome is None or outcome.reason.value == run.status.value:
+        return run.status.value
+    return f"{run.status.value} · {outcome.reason.value}"
+
+
+def elapsed(run: RunRow) -> str:
+    """How long the script ran, or has been running; "" before it started."""
+    if run.outcome is not None:
+        return "" if run.outcome.elapsed_s is None else human_time(run.outcome.elapsed_s)
+    return "" if run.started is None else human_time(max(0.0, time.time() - run.started))
+
+
+def local_time(when: float | None) -> str:
+    """Local time for people, to the second."""
+    return "" if when is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+
+
+def closing_line(outcome: Outcome, outputs: Sequence[str]) -> str:
+    """`Completed in 12.4 s · peak 412 MiB · outputs: model.rds, plots/plot-001.png`."""
+    status = outcome.status
+    head = status.value if outcome.reason.value == status.value else f"{status.value} · {outcome.reason.value}"
+    parts = [paint(head, status_colour(status), sys.stderr)]
+    if outcome.elapsed_s is not None:
+        parts[0] += f" in {human_time(outcome.elapsed_s)}"
+    if outcome.max_rss_bytes:
+        parts.append(f"peak {human_size(outcome.max_rss_bytes)}")
+    if outputs:
+        more = f" and {len(outputs) - 5} more" if len(outputs) > 5 else ""
+        parts.append(f"outputs: {', '.join(printable(path) for path in outputs[:5])}{more}")
+    return " · ".join(parts)
+
+
+def advice(outcome: Outcome, memory: int | None, timeout: float | None) -> str | None:
+    """The option that most likely cures this end, or None."""
+    match outcome.reason:
+        case Reason.OUT_OF_MEMORY:
+            return f"--memory {max(1, 2 * (memory or 2**30) // 2**30)}g" if memory is None or memory >= 2**29 else (
+                f"--memory {2 * memory // 2**20}m"
+            )  # fmt: skip
+        case Reason.TIMEOUT:
+            return (
+                f"--timeout {human_time(2 * (timeout or 60)).replace(' min', 'm').replace(' s', 's').replace(' ', '')}"
+            )
+        case Reason.LOST | Reason.KILLED | Reason.INTERRUPTED | Reason.PREEMPTED:
+            return "--retries 2 (this cause is retried when asked)"
+        case Reason.INTERPRETER_NOT_FOUND:
+            return "name it in libs.yaml, then runner build"
+        case Reason.STATUS_MISSING:
+            return "look whether the script removes or replaces files outside its working directory"
+        case _:
+            return None

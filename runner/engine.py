@@ -1,0 +1,408 @@
+"""The one loop: submit, observe, record, retry, cancel, recover. Backends know nothing of it, and the store decides nothing.
+
+Every step of an attempt can be repeated after a kill: the row of the attempt is written before its task is submitted,
+the task is found again by its key, and the outcome is recorded only once record, log and outputs are safe.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import struct
+import time
+from contextlib import suppress
+from datetime import datetime
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from runner import artifacts, verdict
+from runner.backends import secretfile
+from runner.backends.base import Box, Phase
+from runner.bootstrapper import final_outcome, read_record
+from runner.composer import compose_task
+from runner.errors import ImageError, RunnerError, StoreError, UnavailableError
+from runner.model import Status
+from runner.store import write_aside
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from runner.backends.base import Backend, Observation, Task
+    from runner.model import Outcome
+    from runner.store import AttemptFolder, RunRow, Store
+
+TICK_S = 0.2
+"""How long a request to cancel may go unseen. Ends and log lines do not wait for it."""
+
+NOT_RESPONDING_S = 30.0
+"""Without contact for so long, a run is shown as NotResponding. It is not an end."""
+
+_BACKOFF_S = (0.2, 5.0)
+_RETRY_PAUSE_S = (1.0, 60.0)
+_FORCE_AFTER_S = 10.0
+"""After the grace, the bootstrapper has killed and written its record within this; else we kill it."""
+_HEARS_S = 5.0
+"""A bootstrapper has started within this; a busy machine needs a second, an idle one 20 ms."""
+_BACKSTOP_S = 30.0
+"""Our own timeout comes this long after the bootstrapper's limit and grace, so that its word is the usual one."""
+
+_PASSING = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+    errno.EAGAIN, errno.EINTR,
+})  # fmt: skip
+"""What may be over soon, so it is waited for. Any other error of the system would only come again, for ever."""
+
+_INDEX = struct.Struct("<dQ")
+_PHASES = {
+    Phase.QUEUED: Status.QUEUED,
+    Phase.PREPARING: Status.PREPARING,
+    Phase.STARTING: Status.STARTING,
+    Phase.RUNNING: Status.RUNNING,
+}
+
+
+class _State(Enum):
+    PAUSED = auto()
+    SUBMIT = auto()
+    IN_FLIGHT = auto()
+    FINISH = auto()
+    CLEAN = auto()
+    DONE = auto()
+
+
+class Engine:
+    """Drives one run to its end."""
+
+    def __init__(self, store: Store, run: RunRow, backend: Backend, secrets: Mapping[str, str] | None) -> None:
+        self._store = store
+        self._backend = backend
+        self._step = StepDriver(store, run, backend, secrets)
+
+    def drive(self) -> Outcome:
+        """Return when the run has ended, has been recorded as ended, and nothing of it is left on the backend."""
+        step = self._step
+        while True:
+            delay = step.advance()
+            if step.outcome is not None:
+                return step.outcome
+            if delay > 0:
+                self._wait(min(delay, TICK_S))
+
+    def _wait(self, timeout: float) -> None:
+        before = time.monotonic()
+        try:
+            self._backend.wait(timeout)
+        except (UnavailableError, OSError):
+            # The next poll will say so; but never spin.
+            time.sleep(max(0.0, timeout - (time.monotonic() - before)))
+
+
+class StepDriver:
+    """The attempts of one step, as a state machine that never blocks: `advance` does what can be done now."""
+
+    def __init__(self, store: Store, run: RunRow, backend: Backend, secrets: Mapping[str, str] | None) -> None:
+        self.outcome: Outcome | None = None
+        self._store, self._run, self._backend = store, run, backend
+        self._secrets = secrets
+        self._status = run.status
+        self._cancel_by: str | None = run.cancel_by
+        self._cancel_seen: float | None = None
+        self._asked_at: float | None = None
+        self._forced = False
+        self._timed_out = False
+        self._running_since: float | None = None
+        self._offline_since: float | None = None
+        self._pause = _BACKOFF_S[0]
+        self._not_before = 0.0
+        self._number = 1
+        self._folder: AttemptFolder = store.folder(run.name).attempt(1)
+        self._task: Task | None = None
+        self._handle: str | None = None
+        self._seen: Observation | None = None
+        self._ended: Outcome | None = None
+        self._log_size = 0
+        self._state = _State.SUBMIT
+        self._recovered = self._resume()
+
+    def _resume(self) -> bool:
+        """Take up where a killed supervisor stopped; whether there was one."""
+        attempts = self._store.attempts(self._run)
+        if not attempts:
+            return False
+        last = attempts[-1]
+        self._number, self._handle = last.number, last.handle
+        self._folder = self._store.folder(self._run.name).attempt(last.number)
+        if last.outcome is not None:
+            self._ended = last.outcome
+            self._state = _State.CLEAN
+        return True
+
+    def advance(self) -> float:
+        """Do what can be done now; seconds until there is something to do again at the latest."""
+        left = self._not_before - time.monotonic()
+        # A cancel ends a pause between attempts at once; a pause for an unreachable backend has to be waited for.
+        if left > 0 and not (self._state is _State.PAUSED and self._cancel_asked()):
+            return left
+        try:
+            delay = self._step()
+        except UnavailableError as error:
+            return self._offline(str(error.message))
+        except StoreError as error:
+            # A full disk, mostly: nothing is given up, since what is not recorded yet would be lost.
+            return self._offline(f"waiting: {error.message}")
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise
+            return self._offline(f"waiting, the disk cannot be written: {error}")
+        self._offline_since, self._pause = None, _BACKOFF_S[0]
+        return delay
+
+    def _offline(self, why: str) -> float:
+        now = time.monotonic()
+        self._offline_since = self._offline_since or now
+        if now - self._offline_since >= NOT_RESPONDING_S:
+            with suppress(StoreError):
+                self._show(Status.NOT_RESPONDING, why)
+        self._pause = min(self._pause * 2, _BACKOFF_S[1])
+        self._not_before = now + self._pause
+        return self._pause
+
+    def _step(self) -> float:
+        match self._state:
+            case _State.PAUSED | _State.SUBMIT:
+                return self._submit()
+            case _State.IN_FLIGHT:
+                return self._observe()
+            case _State.FINISH:
+                return self._finish()
+            case _State.CLEAN:
+                return self._clean()
+            case _State.DONE:
+                return TICK_S
+
+    # -- submitting -----------------------------------------------------------------------------------------------
+
+    def _submit(self) -> float:
+        task = self._compose()
+        if self._recovered or self._task is not None:
+            # A killed supervisor may have submitted it without recording so, and so may a call that found no answer.
+            self._handle = self._handle or self._backend.find(task)
+            if self._handle is not None:
+                self._backend.watch(task, self._handle)
+                return self._in_flight(task)
+        self._task = task
+        if self._cancel_asked():
+            self._store.begin_attempt(self._run, self._number)
+            return self._fail_early(verdict.canceled(self._cancel_by or "user"))
+        if task.secrets is None:
+            self._store.begin_attempt(self._run, self._number)
+            return self._fail_early(verdict.secret_missing(self._run.step.secrets))
+        self._show(Status.PREPARING)
+        self._store.begin_attempt(self._run, self._number)
+        try:
+            artifacts.prepare(task.box, self._store.folder(self._run.name).code, dict(self._run.step.outputs))
+            self._show(Status.STARTING)
+            self._handle = self._backend.submit(task)
+        except (UnavailableError, StoreError):
+            raise
+        except ImageError as error:
+            return self._fail_early(verdict.image_unavailable(str(error), retryable=error.retryable))
+        except RunnerError as error:
+            return self._fail_early(verdict.start_failed(str(error)))
+        except OSError as error:
+            if error.errno in _PASSING:
+                raise
+            return self._fail_early(verdict.start_failed(str(error)))
+        self._store.set_handle(self._run, self._number, self._handle)
+        return self._in_flight(task)
+
+    def _compose(self) -> Task:
+        run, box = self._run, Box(self._folder.box)
+        return compose_task(
+            run.step, run=run.name, experiment=run.experiment, number=self._number, store_id=self._store.id,
+            secrets=self._secrets if run.step.secrets else {}, box=box, log=self._folder.log,
+            layout=self._backend.layout(box, run.step.inputs, run.step.outputs),
+        )  # fmt: skip
+
+    def _in_flight(self, task: Task) -> float:
+        self._task = task
+        self._state = _State.IN_FLIGHT
+        return 0.0
+
+    def _fail_early(self, outcome: Outcome) -> float:
+        """The attempt ended before there was a task."""
+        self._folder.root.mkdir(parents=True, exist_ok=True)
+        self._record_end(outcome)
+        return 0.0
+
+    # -- observing ------------------------------------------------------------------------------------------------
+
+    def _observe(self) -> float:
+        assert self._task is not None  # noqa: S101 - the state says so
+        assert self._handle is not None  # noqa: S101
+        seen = self._backend.poll([self._handle])[self._handle]
+        self._index_log()
+        if seen is None or seen.phase is Phase.ENDED:
+            self._seen = seen
+            self._state = _State.FINISH
+            return 0.0
+        self._note_running(seen)
+        self._press(self._task, self._handle, seen)
+        if self._asked_at is None:
+            self._show(_PHASES[seen.phase])
+        elif self._status is Status.NOT_RESPONDING:
+            self._show(Status.RUNNING if self._timed_out else Status.CANCEL_REQUESTED)
+        return TICK_S
+
+    def _note_running(self, seen: Observation) -> None:
+        if seen.phase is not Phase.RUNNING or self._running_since is not None:
+            return
+        # After a restart of ours only the wall clock knows since when; it may have been set back meanwhile.
+        ago = time.time() - _epoch(seen.started) if self._recovered and seen.started else 0.0
+        self._running_since = time.monotonic() - max(0.0, ago)
+
+    def _press(self, task: Task, handle: str, seen: Observation) -> None:
+        """Carry out a cancel, and the timeouts that the bootstrapper cannot keep or did not keep."""
+        now = time.monotonic()
+        limit, grace = task.limits.timeout_s, task.limits.grace_s
+        if self._asked_at is None and self._cancel_asked() and self._hears(task, seen, now):
+            self._ask(handle, now)
+        if limit is not None and self._running_since is not None and self._asked_at is None:
+            backstop = limit + (grace + _BACKSTOP_S if seen.bootstrapped else 0.0)
+            if now - self._running_since >= backstop:
+                self._timed_out = True
+                self._ask(handle, now)
+        if self._asked_at is not None and not self._forced:
+            patience = grace + (_FORCE_AFTER_S if seen.bootstrapped else 0.0)
+            if now - self._asked_at >= patience:
+                self._backend.cancel(handle, force=True)
+                self._forced = True
+
+    def _hears(self, task: Task, seen: Observation, now: float) -> bool:
+        """Whether the bootstrapper takes signals yet: the kernel drops what comes earlier for a container's first process.
+
+        It writes its record right after it has blocked them. One that cannot write is asked after 5 s all the same.
+        """
+        self._cancel_seen = self._cancel_seen or now
+        if not seen.bootstrapped or now - self._cancel_seen > _HEARS_S:
+            return True
+        return (read_record(task.box.record) or {}).get("attempt") == task.key
+
+    def _ask(self, handle: str, now: float) -> None:
+        self._show(Status.CANCEL_REQUESTED if not self._timed_out else Status.RUNNING)
+        self._backend.cancel(handle)
+        self._asked_at = now
+
+    def _cancel_asked(self) -> bool:
+        if self._cancel_by is None:
+            self._cancel_by = self._store.cancel_by(self._run)
+        return self._cancel_by is not None
+
+    # -- ending ---------------------------------------------------------------------------------------------------
+
+    def _finish(self) -> float:
+        """Make log, record and outputs safe, judge, and record the end. Each part may run again after a kill."""
+        assert self._task is not None  # noqa: S101 - the state says so
+        assert self._handle is not None  # noqa: S101
+        task, step = self._task, self._run.step
+        self._show(Status.FINALIZING)
+        self._backend.finish(self._handle)
+        self._index_log()
+        # The script may have put a link in the place of the folder, and so would choose what we read.
+        record = read_record(task.box.record) if artifacts.plain_folder(task.box.record.parent) else None
+        outcome = self._judge(final_outcome(record, task.key))
+        if record is not None:
+            write_aside(self._folder.record, json.dumps(record).encode())
+        try:
+            code = self._store.folder(self._run.name).code
+            for warning in artifacts.collect(task.box, code, self._folder.artifacts, dict(step.outputs)):
+                outcome = outcome.with_warning(warning)
+        except OSError as error:
+            outcome = verdict.output_error(outcome, str(error.strerror or error))
+        self._record_end(outcome)
+        return 0.0
+
+    def _judge(self, recorded: Outcome | None) -> Outcome:
+        from runner.backends.base import Observation
+
+        limit = self._run.step.limits.timeout_s
+        # An attempt that ended by itself while a cancel was on its way is judged by its record (row 10).
+        intent = verdict.Intent(self._cancel_by if self._asked_at or self._recovered else None,
+                                limit if self._timed_out else None)  # fmt: skip
+        seen = self._seen or Observation(Phase.ENDED, lost=True)
+        return verdict.judge(seen, recorded, intent)
+
+    def _record_end(self, outcome: Outcome) -> None:
+        self._store.end_attempt(self._run, self._number, outcome)
+        self._ended = outcome
+        self._state = _State.CLEAN
+
+    def _clean(self) -> float:
+        """Free what the attempt held, then retry or end the run."""
+        assert self._ended is not None  # noqa: S101 - the state says so
+        if self._handle is None and self._recovered:
+            self._handle = self._backend.find(self._compose())
+        if self._handle is not None:
+            self._backend.remove(self._handle)
+        if self._run.step.secrets:  # written before the task exists, and a kill can come in between
+            secretfile.remove(self._compose().key)
+        shutil.rmtree(self._folder.box, ignore_errors=True)
+        outcome = self._ended
+        if self._run.step.retry.wants(outcome, self._number) and not self._cancel_asked():
+            return self._again(outcome)
+        self._store.end(self._run, outcome, attempts=self._number)
+        self.outcome = outcome
+        self._state = _State.DONE
+        return 0.0
+
+    def _again(self, outcome: Outcome) -> float:
+        pause = min(_RETRY_PAUSE_S[0] * 2.0 ** (self._number - 1), _RETRY_PAUSE_S[1])
+        self._show(Status.QUEUED, f"attempt {self._number} ended with {outcome.reason}; next in {pause:g} s")
+        self._number += 1
+        self._folder = self._store.folder(self._run.name).attempt(self._number)
+        self._task = self._handle = self._seen = self._ended = None
+        self._asked_at = self._running_since = None
+        self._forced = self._timed_out = self._recovered = False
+        self._log_size = 0
+        self._not_before = time.monotonic() + pause
+        self._state = _State.PAUSED
+        return pause
+
+    # -- showing --------------------------------------------------------------------------------------------------
+
+    def _show(self, status: Status, note: str = "") -> None:
+        """Record the status if it changed; a commit costs 0.3 ms, so not at every tick."""
+        if status is self._status and not note:
+            return
+        started = time.time() if status is Status.RUNNING else None
+        self._store.set_status(self._run, status, note=note, started=started)
+        self._status = status
+
+    def _index_log(self) -> None:
+        """Note how long the log is now, for `logs --since`."""
+        with suppress(OSError):
+            size = self._folder.log.stat().st_size
+            if size != self._log_size:
+                with self._folder.log_index.open("ab") as file:
+                    file.write(_INDEX.pack(time.time(), size))
+                self._log_size = size
+
+
+def log_offset(index: Path, since: float) -> int:
+    """The position in a log at which lines written after `since` (seconds since the epoch) begin, to about 0.2 s."""
+    try:
+        raw = index.read_bytes()
+    except OSError:
+        return 0
+    offset = 0
+    for when, size in _INDEX.iter_unpack(raw[: len(raw) // _INDEX.size * _INDEX.size]):
+        if when >= since:
+            break
+        offset = size
+    return offset
+
+
+def _epoch(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,158 @@
+"""What the facts of an ended task mean: rows E0-E11 of docs/status.md, as one pure function.
+
+Order of judgement: a final record of this attempt, then our own recorded intent, then Lost, then the engine's facts.
+"""
+
+from __future__ import annotations
+
+import signal as signals
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from runner.model import Cancel, Origin, Outcome, Reason, Status
+
+if TYPE_CHECKING:
+    from runner.backends.base import Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What we ourselves had asked of the task: who canceled it, and whether we stopped it at its limit."""
+
+    cancel_by: str | None = None
+    timeout_s: float | None = None
+
+
+def judge(seen: Observation, recorded: Outcome | None, intent: Intent) -> Outcome:
+    """How an attempt ended.
+
+    Args:
+        seen: the backend's facts; its phase is ENDED.
+        recorded: the final record of this very attempt, if there is one.
+        intent: what we had asked for.
+    """
+    if recorded is not None:
+        return _from_record(recorded, intent)
+    outcome = _without_record(seen, intent) if seen.bootstrapped else _without_bootstrapper(seen, intent)
+    return replace(outcome, started=outcome.started or seen.started, finished=outcome.finished or seen.finished)
+
+
+def _from_record(recorded: Outcome, intent: Intent) -> Outcome:
+    if recorded.reason is not Reason.CANCELED:
+        return recorded
+    if intent.cancel_by is not None:
+        cancel = recorded.cancel or Cancel(intent.cancel_by, "SIGTERM")
+        return replace(recorded, cancel=replace(cancel, by=intent.cancel_by))
+    if intent.timeout_s is not None:
+        return replace(
+            recorded, reason=Reason.TIMEOUT, process_exit=124, cancel=None, origin=Origin.EXECUTOR,
+            message=f"timed out after {intent.timeout_s:g} s",
+        )  # fmt: skip
+    return replace(
+        recorded, reason=Reason.INTERRUPTED, process_exit=125, exit_code=None, retryable=True, origin=Origin.EXECUTOR,
+        message="interrupted: the engine or machine stopped it, nobody asked runner to",
+    )  # fmt: skip
+
+
+def _without_bootstrapper(seen: Observation, intent: Intent) -> Outcome:
+    """Row E0: the image has no Python, so the command ran alone and the exit code is all there is."""
+    if (ours := _intended(seen, intent)) is not None:
+        outcome = ours
+    elif seen.error is not None and seen.exit_code is None:
+        outcome = start_failed(seen.error)
+    elif seen.lost or seen.exit_code is None:
+        outcome = _lost()
+    elif seen.exit_code == 0:
+        outcome = Outcome(Reason.COMPLETED, 0, exit_code=0)
+    elif seen.exit_code == 137 and seen.oom_killed:
+        outcome = Outcome(Reason.OUT_OF_MEMORY, 137, "killed: out of memory", signal="SIGKILL", oom_kills=1,
+                          origin=Origin.EXECUTOR)  # fmt: skip
+    else:
+        outcome = _non_zero(seen.exit_code)
+    return outcome.with_warning("no record kept: the image has no Python for the bootstrapper")
+
+
+def _without_record(seen: Observation, intent: Intent) -> Outcome:
+    code = 128 + seen.killed_by if seen.killed_by is not None else seen.exit_code
+    if seen.error is not None and seen.started is None:
+        return start_failed(seen.error)  # E1
+    if (ours := _intended(seen, intent)) is not None:
+        return ours  # E3
+    if seen.lost or code is None:
+        return _lost()  # E7
+    if code == 137 and seen.oom_killed:  # E4
+        return Outcome(Reason.OUT_OF_MEMORY, 137, "killed: out of memory, together with the bootstrapper",
+                       signal="SIGKILL", oom_kills=1, origin=Origin.EXECUTOR)  # fmt: skip
+    if code == 137:  # E5
+        return Outcome(Reason.KILLED, 137, "killed from outside (SIGKILL to the bootstrapper)", signal="SIGKILL",
+                       origin=Origin.EXECUTOR, retryable=True)  # fmt: skip
+    if code == 0:  # E6
+        return Outcome(Reason.STATUS_MISSING, 125, "exit code 0, but the final record is missing: success is not proven",
+                       exit_code=0, origin=Origin.EXECUTOR)  # fmt: skip
+    return _non_zero(code)  # E8
+
+
+def _intended(seen: Observation, intent: Intent) -> Outcome | None:
+    killed = seen.killed_by == signals.SIGKILL or seen.exit_code == 137
+    name = "SIGKILL" if killed else None
+    if intent.cancel_by is not None:
+        return canceled(intent.cancel_by, signal=name)
+    if intent.timeout_s is not None:
+        return Outcome(Reason.TIMEOUT, 124, f"timed out after {intent.timeout_s:g} s", signal=name,
+                       origin=Origin.EXECUTOR)  # fmt: skip
+    return None
+
+
+def canceled(by: str, *, signal: str | None = None) -> Outcome:
+    """Row E3: canceled as asked, and no record says how the script took it."""
+    return Outcome(
+        Reason.CANCELED, 143, "canceled" + (" (killed)" if signal else ""), signal=signal,
+        cancel=Cancel(by, "SIGTERM", escalated=signal is not None), origin=Origin.EXECUTOR,
+    )  # fmt: skip
+
+
+def start_failed(error: str) -> Outcome:
+    """Row E1: the engine could not start it."""
+    return Outcome(Reason.START_FAILED, 125, f"the engine could not start it: {error}", origin=Origin.EXECUTOR)
+
+
+def image_unavailable(error: str, *, retryable: bool) -> Outcome:
+    """Row E2: the image is missing, or could not be had."""
+    return Outcome(Reason.IMAGE_UNAVAILABLE, 125, error, origin=Origin.EXECUTOR, retryable=retryable)
+
+
+def secret_missing(names: tuple[str, ...]) -> Outcome:
+    """Row E11: secrets live in the supervisor's memory only, and that supervisor is gone."""
+    return Outcome(
+        Reason.SECRET_MISSING, 125,
+        f"the secret {', '.join(names)} was lost with the process that held it: submit again with it",
+        origin=Origin.EXECUTOR,
+    )  # fmt: skip
+
+
+def output_error(outcome: Outcome, error: str) -> Outcome:
+    """Row 16, seen from outside: the script's outputs cannot be saved. A failed script stays as it failed, warned."""
+    if outcome.status is not Status.COMPLETED:
+        return outcome.with_warning(f"outputs cannot be saved: {error}")
+    return replace(
+        outcome, reason=Reason.OUTPUT_ERROR, process_exit=125, origin=Origin.EXECUTOR,
+        message=f"the script exited 0, but its outputs cannot be saved: {error}",
+    )  # fmt: skip
+
+
+def internal_fault(error: str) -> Outcome:
+    """A fault of runner itself ended the supervision; the run must not stay Running for ever."""
+    return Outcome(Reason.PLATFORM_ERROR, 125, f"runner's supervisor failed: {error}", origin=Origin.PLATFORM)
+
+
+def _lost() -> Outcome:
+    return Outcome(
+        Reason.LOST, 125, "lost: the engine or machine restarted, or the task was removed; its end was not seen",
+        origin=Origin.EXECUTOR, retryable=True,
+    )  # fmt: skip
+
+
+def _non_zero(code: int) -> Outcome:
+    return Outcome(
+        Reason.NON_ZERO_EXIT, code, f"script exited with code {code}", exit_code=code, origin=Origin.EXECUTOR
+    )

@@ -1,0 +1,178 @@
+"""Fixtures of every suite: a run store of the test's own, the command as a process, and the proof that nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a finished command left: exit code and both streams, as bytes and as text."""
+
+    code: int
+    out_bytes: bytes
+    err: str
+
+    @property
+    def out(self) -> str:
+        return self.out_bytes.decode("utf-8", "replace")
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out_bytes)
+
+
+class Cli:
+    """The `runner` command as a user starts it: a process of its own, with the test's run store."""
+
+    def __init__(self, home: Path, cwd: Path) -> None:
+        self.home, self.cwd = home, cwd
+        self.env = {**os.environ, "RUNNER_HOME": str(home), "NO_COLOR": "1", "PYTHONWARNINGS": "error"}
+        self.env.pop("RUNNER_TEST_KEEP", None)
+
+    def argv(self, *args: str | Path) -> list[str]:
+        return [sys.executable, "-m", "runner", *(str(arg) for arg in args)]
+
+    def __call__(
+        self, *args: str | Path, env: dict[str, str] | None = None, timeout: float = 120, stdin: bytes | None = None
+    ) -> Done:
+        done = subprocess.run(
+            self.argv(*args), cwd=self.cwd, env={**self.env, **(env or {})}, capture_output=True, timeout=timeout,
+            check=False, input=stdin, stdin=subprocess.DEVNULL if stdin is None else None,
+        )  # fmt: skip
+        return Done(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
+
+    def start(self, *args: str | Path, env: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[bytes]:
+        """The command in the background; the caller waits for it."""
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        return subprocess.Popen(
+            self.argv(*args), cwd=self.cwd, env={**self.env, **(env or {})}, stdin=subprocess.DEVNULL, **streams
+        )
+
+    def submit(self, *args: str | Path) -> str:
+        """`runner submit` without --wait; the run's name."""
+        done = self("submit", *args)
+        assert done.code == 0, done.err
+        return done.out.strip()
+
+    def row(self, name: str) -> dict[str, Any]:
+        data = self("show", name, "--json").json
+        assert isinstance(data, dict)
+        return data
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A run store of the test's own. At the end every run must end, and no container or process may be left."""
+    path = tmp_path / "home"
+    yield path
+    if not (path / "runner.db").exists():
+        return
+    from runner.api import Run
+    from runner.store import Store
+
+    store = Store(path)
+    for row in store.live():
+        Run(store, row.name).cancel("test")
+    for row in store.live():
+        Run(store, row.name).wait(DEADLINE_S)
+    eventually(lambda: not _supervised(store), "every supervisor is gone")
+    left = _containers(store.id)
+    store.close()
+    assert not left, f"containers left behind: {left}"
+
+
+def _supervised(store: Any) -> list[str]:
+    """Runs whose supervisor still lives (it goes on for a moment after the end is recorded)."""
+    live = []
+    for row in store.list():
+        lock = store.lock(row.name)
+        if lock is None:
+            live.append(row.name)
+        else:
+            os.close(lock)
+    return live
+
+
+def _containers(store_id: str) -> list[str]:
+    from runner.docker_api.containers import Engine
+    from runner.errors import UnavailableError
+
+    engine = Engine()
+    try:
+        return [found["Names"][0] for found in engine.labelled(f"runner.store={store_id}")]
+    except UnavailableError:
+        return []
+    finally:
+        engine.close()
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """An empty folder to put scripts into; the commands' working directory."""
+    path = tmp_path / "work"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def cli(home: Path, work: Path) -> Cli:
+    return Cli(home, work)
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """A small image of runner's own builder: Python, bash, no R. Built once; its content hash finds it again."""
+    if given := os.environ.get("RUNNER_TEST_IMAGE"):
+        return given
+    from runner.builder import build
+
+    return build(ROOT / "tests" / "images" / "small" / "libs.yaml").tag
+
+
+@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
+def where(request: pytest.FixtureRequest) -> list[str]:
+    """The options that choose a backend: every test that takes it runs on each."""
+    if request.param == "docker":
+        return ["--backend", "docker", "--image", request.getfixturevalue("image")]
+    return ["--backend", str(request.param)]
+
+
+def eventually(condition: Callable[[], object], what: str, deadline: float = DEADLINE_S) -> None:
+    """Wait until the condition holds, and fail by name when it does not within `deadline` seconds."""
+    end = time.monotonic() + deadline
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"not within {deadline:g} s: {what}")
+        time.sleep(0.02)
+
+
+@pytest.fixture(name="eventually")
+def _eventually() -> Callable[..., None]:
+    return eventually
+
+
+@pytest.fixture
+def script(work: Path) -> Callable[[str, str], Path]:
+    """Write a script into the work folder: `script("a.py", "print(1)")`."""
+
+    def write(name: str, text: str) -> Path:
+        path = work / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write

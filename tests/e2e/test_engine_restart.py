@@ -1,0 +1,182 @@
+"""An engine that is killed, stopped or away while runs are going: nothing is taken for what it is not, nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import eventually
+from tests.e2e.second_engine import SecondEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.conftest import Cli
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("second-engine"),
+    pytest.mark.skipif(os.getuid() != 0 or not shutil.which("dockerd"), reason="needs root and dockerd"),
+]
+
+_SLEEP = "import time\nprint('began', flush=True)\ntime.sleep(300)\n"
+_SECOND_TRY = (
+    "import os, time\nprint('began', os.environ['RUNNER_ATTEMPT'], flush=True)\n"
+    "if os.environ['RUNNER_ATTEMPT'] == '1': time.sleep(300)\n"
+)
+_GATED = (
+    "import os, sys, time\nprint('began', flush=True)\n"
+    "while not os.path.exists(os.environ['RUNNER_INPUT_GATE'] + '/go'): time.sleep(0.01)\nsys.exit(5)\n"
+)
+_POLITE = (
+    "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+    "print('began', flush=True)\ntime.sleep(300)\n"
+)
+
+
+@pytest.fixture(scope="module")
+def engine(image: str) -> Iterator[SecondEngine]:
+    """The engine, with the test image in it."""
+    root = Path(tempfile.mkdtemp(prefix="rt-engine-"))
+    engine = SecondEngine(root, os.getpid())
+    try:
+        engine.start()
+        engine.load(image)
+        yield engine
+    finally:
+        engine.close()
+
+
+@pytest.fixture
+def second(engine: SecondEngine, monkeypatch: pytest.MonkeyPatch) -> SecondEngine:
+    """The engine as the one that runner talks to. Must be asked for before `cli`, so that it outlives the store."""
+    monkeypatch.setenv("DOCKER_HOST", engine.host)
+    return engine
+
+
+def _start(cli: Cli, image: str, script: Path, *options: str) -> str:
+    return cli.submit(script, "--backend", "docker", "--image", image, "--grace", "2s", *options)
+
+
+def _began(cli: Cli, name: str) -> bool:
+    log = cli.home / "runs" / name / "attempts" / "1" / "log"
+    return log.exists() and b"began" in log.read_bytes()
+
+
+def _wait(cli: Cli, name: str) -> dict[str, Any]:
+    (row,) = cli("wait", name, "--json", timeout=90).json
+    assert isinstance(row, dict)
+    return row
+
+
+def test_an_engine_killed_and_restarted_loses_the_run_and_a_retry_cures_it(
+    second: SecondEngine, cli: Cli, image: str, script: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    lost = _start(cli, image, script("sleep.py", _SLEEP))
+    cured = _start(cli, image, script("second.py", _SECOND_TRY), "--retries", "1")
+    ended = _start(cli, image, script("gated.py", _GATED), "--input", f"gate={gate}")
+    canceled = _start(cli, image, script("sleep.py", _SLEEP))
+    for name in (lost, cured, ended, canceled):
+        eventually(lambda name=name: _began(cli, name), f"{name} runs")
+    second.kill()
+    (gate / "go").touch()
+    record = cli.home / "runs" / ended / "attempts" / "1" / "box" / "record" / "status.json"
+    eventually(lambda: b'"final": true' in record.read_bytes(), "the script ends while the engine is away")
+    assert cli("cancel", canceled).code == 0
+    for name in (lost, cured, ended):
+        assert cli.row(name)["status"] == "Running"
+    second.start()
+
+    row = _wait(cli, lost)
+    assert (row["status"], row["reason"], row["retryable"]) == ("Failed", "Lost", True)
+    assert (row["exit_code"], row["signal"], row["process_exit"], row["origin"]) == (None, None, 125, "executor")
+    row = _wait(cli, cured)
+    assert (row["reason"], row["attempts"]) == ("Completed", 2)
+    shown = cli.row(cured)
+    assert [one["outcome"]["reason"] for one in shown["attempt_list"]] == ["Lost", "Completed"]
+    assert cli("logs", cured, "--follow").out == "began 1\nbegan 2\n"
+    row = _wait(cli, ended)
+    assert (row["reason"], row["exit_code"], row["origin"]) == ("NonZeroExit", 5, "script")
+    row = _wait(cli, canceled)
+    assert (row["status"], row["cancel"]["by"] != "") == ("Canceled", True)
+    eventually(lambda: second.docker("ps", "-aq") == "", "no container is left")
+
+
+def test_an_engine_that_is_away_is_shown_and_is_no_end(
+    second: SecondEngine, cli: Cli, image: str, script: Callable[[str, str], Path]
+) -> None:
+    name = _start(cli, image, script("sleep.py", _SLEEP))
+    eventually(lambda: _began(cli, name), "the script runs")
+    second.kill()
+    try:
+        eventually(lambda: cli.row(name)["status"] == "NotResponding", "it is shown, after 30 s", deadline=60)
+        row = cli.row(name)
+        assert row["reason"] is None
+        assert "no container engine answers" in row["message"]
+        waiting = cli.submit(script("a.py", "print('late')\n"), "--backend", "process")
+        assert cli("wait", waiting).code == 0  # other runs go on
+    finally:
+        second.start()
+    assert _wait(cli, name)["reason"] == "Lost"
+
+
+def test_an_engine_stopped_politely_interrupts_the_run(
+    second: SecondEngine, cli: Cli, image: str, script: Callable[[str, str], Path]
+) -> None:
+    names = [_start(cli, image, script("sleep.py", _SLEEP)), _start(cli, image, script("polite.py", _POLITE))]
+    cured = _start(cli, image, script("second.py", _SECOND_TRY), "--retries", "1")
+    for name in (*names, cured):
+        eventually(lambda name=name: _began(cli, name), f"{name} runs")
+    second.stop()
+    second.start()
+    for name in names:
+        row = _wait(cli, name)
+        assert (row["status"], row["reason"], row["retryable"]) == ("Failed", "Interrupted", True)
+        assert (row["exit_code"], row["process_exit"]) == (None, 125)
+    assert _wait(cli, names[0])["signal"] == "SIGTERM"
+    row = _wait(cli, cured)
+    assert (row["reason"], row["attempts"]) == ("Completed", 2)
+
+
+def test_a_submit_to_an_engine_that_is_away_is_refused(
+    second: SecondEngine, cli: Cli, image: str, script: Callable[[str, str], Path]
+) -> None:
+    second.stop()
+    try:
+        done = cli("submit", script("a.py", ""), "--backend", "docker", "--image", image)
+        assert done.code == 9, done.err
+        assert "no container engine answers" in done.err
+        assert cli("list", "--json").json == []
+    finally:
+        second.start()
+
+
+def test_a_container_removed_by_somebody_else_is_lost(
+    second: SecondEngine, cli: Cli, image: str, script: Callable[[str, str], Path]
+) -> None:
+    name = _start(cli, image, script("sleep.py", "open('outputs/kept', 'w').close()\n" + _SLEEP))
+    eventually(lambda: _began(cli, name), "the script runs")
+    second.docker("rm", "-f", second.docker("ps", "-q").strip())
+    row = _wait(cli, name)
+    assert row["reason"] in {"Lost", "Killed"}
+    assert row["retryable"] is True
+    assert [one["path"] for one in cli.row(name)["outputs"]] == ["outputs/kept"]
+
+
+def test_a_container_killed_by_somebody_else_is_killed(
+    second: SecondEngine, cli: Cli, image: str, script: Callable[[str, str], Path]
+) -> None:
+    name = _start(cli, image, script("sleep.py", _SLEEP))
+    eventually(lambda: _began(cli, name), "the script runs")
+    second.docker("kill", second.docker("ps", "-q").strip())
+    row = _wait(cli, name)
+    assert (row["reason"], row["signal"], row["process_exit"]) == ("Killed", "SIGKILL", 137)
+    assert row["retryable"] is True
