@@ -24,7 +24,7 @@ types: .venv/ready
 	$(BIN)/mypy
 
 suites: .venv/ready
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 bench: .venv/ready
 	.ci/with-engine $(BIN)/python -m tests.benchmarks

@@ -321,6 +321,7 @@ class Script:
         self.status = None
         self.user = self.sys = 0.0
         self.rss = None
+        self.measures = True
         self.asked = 0  # the first cancel signal
         self.timed_out = False
         self.escalated = False
@@ -332,14 +333,18 @@ class Script:
         """Collects every process that has ended. Returns True while others are left."""
         while True:
             try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG) if self.measures else (*os.waitpid(-1, os.WNOHANG), None)
             except ChildProcessError:
                 return False
             if pid == 0:
                 return True
-            self.user += usage.ru_utime
-            self.sys += usage.ru_stime
-            self.rss = max(self.rss or 0, usage.ru_maxrss * 1024)
+            if usage is not None:
+                self.user += usage.ru_utime
+                self.sys += usage.ru_stime
+                self.rss = max(self.rss or 0, usage.ru_maxrss * 1024)
+            else:
+                spent = os.times()
+                self.user, self.sys = spent.children_user, spent.children_system
             if pid == self.pid:
                 self.status = status
                 self.elapsed = time.monotonic() - self.clock
@@ -369,7 +374,11 @@ def start(path: str, argv: list, env: dict, prctl, script: Script) -> None:
         finally:
             os._exit(127)
     os.close(send)
-    import resource  # noqa: F401 - wait4 needs it (2 ms): loaded here, it costs nothing, the script is starting too
+    try:
+        # wait4 needs it (2 ms): loaded here, it costs nothing, the script is starting too.
+        import resource  # noqa: F401
+    except ImportError:
+        script.measures = False  # Debian's python3-minimal: wait4 would reap the child and then lose its status
 
     failure = os.read(receive, 600)
     os.close(receive)

@@ -105,7 +105,7 @@ def _scrub(root: Path) -> list[str]:
                 dropped.append(str(relative))
     if not dropped:
         return []
-    return [f"left out of the outputs, as links that lead out or special files: {', '.join(dropped[:5])}"]
+    return [f"left out of the outputs, as links that lead out or special files: {', '.join(sorted(dropped)[:5])}"]
 
 
 def _elsewhere(work: Path, code: Path) -> Iterator[str]:

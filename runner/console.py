@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from contextlib import contextmanager
@@ -68,10 +69,35 @@ def result_json(data: object) -> None:
     result(json.dumps(data, indent=2, ensure_ascii=(sys.stdout.encoding or "").lower() != "utf-8"))
 
 
+_MOVING_S = 5.0
+"""Without a terminal, a sign of movement is written at most so often: enough for a log that somebody watches."""
+
+_moved = {"at": 0.0, "shown": False}
+
+
 def say(kind: str, text: str) -> None:
-    """A line of the talk, to stderr: `image    churn-r  sha256:41c9…`."""
+    """A line of the talk, to stderr: `image    churn-r  sha256:41c9…`.
+
+    A text that ends in ` …` is movement, not an event: on a terminal it is overwritten by what follows.
+    """
     label = paint(f"{kind:<8}", "dim", sys.stderr)
-    print(f"{label} {text}" if kind else text, file=sys.stderr, flush=True)
+    line = f"{label} {text}" if kind else text
+    if kind and text.endswith(" …"):
+        _move(line)
+        return
+    start = "\r\x1b[K" if _moved["shown"] else ""
+    _moved["shown"] = False
+    print(start + line, file=sys.stderr, flush=True)
+
+
+def _move(line: str) -> None:
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        print("\r\x1b[K" + line[: width + 8 if "\x1b[" in line else width - 1], end="", file=sys.stderr, flush=True)
+        _moved["shown"] = True
+    elif time.monotonic() - _moved["at"] >= _MOVING_S:
+        print(line, file=sys.stderr, flush=True)
+        _moved["at"] = time.monotonic()
 
 
 def error(problem: RunnerError) -> None:
@@ -156,9 +182,7 @@ def advice(outcome: Outcome, memory: int | None, timeout: float | None) -> str |
                 f"--memory {2 * memory // 2**20}m"
             )  # fmt: skip
         case Reason.TIMEOUT:
-            return (
-                f"--timeout {human_time(2 * (timeout or 60)).replace(' min', 'm').replace(' s', 's').replace(' ', '')}"
-            )
+            return f"--timeout {2 * (timeout or 60):g}s"
         case Reason.LOST | Reason.KILLED | Reason.INTERRUPTED | Reason.PREEMPTED:
             return "--retries 2 (this cause is retried when asked)"
         case Reason.INTERPRETER_NOT_FOUND:

@@ -22,7 +22,7 @@ from runner.backends.base import Box, Phase
 from runner.bootstrapper import final_outcome, read_record
 from runner.composer import compose_task
 from runner.errors import ImageError, RunnerError, StoreError, UnavailableError
-from runner.model import Status
+from runner.model import Reason, Status
 from runner.store import write_aside
 
 if TYPE_CHECKING:
@@ -328,10 +328,13 @@ class StepDriver:
         from runner.backends.base import Observation
 
         limit = self._run.step.limits.timeout_s
-        # An attempt that ended by itself while a cancel was on its way is judged by its record (row 10).
-        intent = verdict.Intent(self._cancel_by if self._asked_at or self._recovered else None,
-                                limit if self._timed_out else None)  # fmt: skip
         seen = self._seen or Observation(Phase.ENDED, lost=True)
+        # An attempt that ended by itself while a cancel was on its way is judged by its record (row 10); one that did
+        # not end by itself was canceled, even where our own signal came too late (an engine that was away).
+        pressed = self._asked_at is not None or self._recovered or seen.lost
+        pressed |= recorded is not None and recorded.reason is Reason.CANCELED
+        by = self._cancel_by if pressed and self._cancel_asked() else None
+        intent = verdict.Intent(by, limit if self._timed_out else None)
         return verdict.judge(seen, recorded, intent)
 
     def _record_end(self, outcome: Outcome) -> None:

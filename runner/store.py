@@ -528,9 +528,10 @@ class Store:
 
     def close(self) -> None:
         """Close the connection; the next call opens a new one. For a fork, see `close_all`."""
-        if self._db is not None and self._pid == os.getpid():
-            self._db.close()
-        self._db = None
+        # First forgotten, then closed: Ctrl-C in between must not leave a closed connection to the next call.
+        db, self._db = self._db, None
+        if db is not None and self._pid == os.getpid():
+            db.close()
 
     def __del__(self) -> None:
         """A connection refers to itself (its statement cache), so without this it would live on, unseen by `close_all`."""

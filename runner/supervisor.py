@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from runner.store import RunRow
 
 
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def launch(store: Store, run: RunRow, lock: int, secrets: Mapping[str, str] | None) -> int:
     """Start the run's supervisor, detached, and hand it the lock.
 
@@ -79,9 +82,12 @@ def _fork(store: Store, name: str, lock: int, held: int, secrets: Mapping[str, s
     close_all()
     sys.stdout.flush()
     sys.stderr.flush()
+    # Ctrl-C goes to the child too until it has a session of its own, and would end it.
+    held_back = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     child = os.fork()
     if child:
         os.waitpid(child, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
         return
     try:
         os.setsid()
@@ -118,8 +124,9 @@ def _detach(store: Store, name: str, keep: tuple[int, int]) -> None:
     os.closerange(low + 1, high)
     os.closerange(high + 1, os.sysconf("SC_OPEN_MAX"))
     os.chdir("/")
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _STOPS:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
 
 def supervise(home: Path, name: str, secrets: Mapping[str, str] | None) -> None:

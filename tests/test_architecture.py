@@ -106,7 +106,7 @@ def _from(importer: str, module: str, names: tuple[str, ...], line: int, *, type
     """`from runner import store` means the module runner.store; `from runner.store import Store` a name of it."""
     for name in names:
         whole = f"{module}.{name}"
-        if module.split(".")[0] == "runner" and whole.removeprefix("runner.") in modules():
+        if module.split(".", maxsplit=1)[0] == "runner" and whole.removeprefix("runner.") in modules():
             yield Import(importer, whole, (), line, types_only)
         else:
             yield Import(importer, module, (name,), line, types_only)
@@ -135,7 +135,7 @@ def row(name: str) -> int:
 
 
 def package(name: str) -> str:
-    return name.split(".")[0]
+    return name.split(".", maxsplit=1)[0]
 
 
 def test_every_module_stands_in_a_row_and_every_entry_is_a_module() -> None:

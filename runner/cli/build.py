@@ -13,8 +13,10 @@ from runner.spec.values import human_size, human_time
 
 
 def build(
-    libs: Annotated[Path, typer.Option("--libs", help="The file that lists the libraries.")] = Path("libs.yaml"),
-    tag: Annotated[str | None, typer.Option("--tag", help="A further name for the image.")] = None,
+    libs: Annotated[Path, typer.Option("--libs", metavar="FILE", help="The file that lists the libraries.")] = Path(
+        "libs.yaml"
+    ),
+    tag: Annotated[str | None, typer.Option("--tag", metavar="T", help="A further name for the image.")] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Build every layer anew.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the image as JSON.")] = False,
 ) -> None:

@@ -82,9 +82,13 @@ def execute(argv: list[str]) -> int:
         raise KeyboardInterrupt from None
     except typer.Exit as stop:
         return stop.exit_code
-    except SystemExit:  # typer's answer to a broken pipe, with a code of its own; `main` has the one that is usual
-        raise BrokenPipeError from None
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # typer has an exit code of its own for it; ours is the usual
+            raise BrokenPipeError from None
+        return stop.code if isinstance(stop.code, int) else 0
     except Exception as problem:
+        if isinstance(problem, OSError) and _came_from_typer(problem):
+            problem.filename = console.STDOUT  # the help, with a full disk behind `>`
         # typer's own errors share a base class that it does not export under a stable name.
         if not any(base.__name__ == "ClickException" for base in type(problem).__mro__):
             raise
@@ -93,6 +97,13 @@ def execute(argv: list[str]) -> int:
             return UsageError.exit_code
         raise _wrong_usage(problem, argv) from None
     return result if isinstance(result, int) else 0
+
+
+def _came_from_typer(problem: Exception) -> bool:
+    trace = problem.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("typer.")
 
 
 def _wrong_usage(problem: Exception, argv: list[str]) -> UsageError:

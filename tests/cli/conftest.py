@@ -46,7 +46,7 @@ class Terminal:
         self.process = subprocess.Popen(
             cli.argv(*args), cwd=cli.cwd, env=environment, stdin=other, stdout=other,
             stderr=other if stderr else subprocess.DEVNULL, start_new_session=True,
-            preexec_fn=_take_terminal,
+            preexec_fn=_take_terminal,  # noqa: PLW1509 - the tests have one thread
         )  # fmt: skip
         os.close(other)
 

@@ -177,7 +177,8 @@ def test_show_says_how_it_ended_and_what_to_do(cli: Cli, script: Script) -> None
     assert re.match(r"n   Failed · NonZeroExit   fail\.py   process   \d+\.\d s", first)
     for line in (
         "  script exited with code 1", "  last lines:", "    epoch 3", "    no data", "  log: runner logs n",
-        "  command     fail.py --rounds 5", "  description first try", "  tags        a=b", "  output      outputs/m.rds  1 B",
+        "  command     fail.py --rounds 5", "  description first try", "  tags        a=b",
+        "  output      outputs/m.rds  1 B",
     ):  # fmt: skip
         assert line in rest, shown
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -180,9 +182,12 @@ def everywhere(home: Path, value: bytes) -> list[str]:
 
 
 def test_secrets_reach_the_script_and_are_kept_nowhere(cli: Cli, script: Script, home: Path) -> None:
-    script("secret.py", "import os; print(len(os.environ['TOKEN']), os.environ['KEY'] == 'from file\\nline 2')")
+    script(
+        "secret.py",
+        "import os; print(len(os.environ['TOKEN']), os.environ['KEY'].split() == ['sword' + 'fish', 'line', '2'])",
+    )
     keys = cli.cwd.parent / "key.txt"
-    keys.write_text("from file\nline 2\n")
+    keys.write_text("swordfish\nline 2\n")
     done = cli(
         "submit", "secret.py", *PROCESS, "--wait", "--secret", "TOKEN", "--secret", f"KEY=@{keys}", "--name", "n",
         env={"TOKEN": "hunter2-hunter2"},
@@ -190,7 +195,7 @@ def test_secrets_reach_the_script_and_are_kept_nowhere(cli: Cli, script: Script,
     assert done.out == "15 True\n", done.err
     assert "hunter2" not in done.err
     assert everywhere(home, b"hunter2-hunter2") == []
-    assert everywhere(home, b"from file") == []
+    assert everywhere(home, b"swordfish") == []
     assert "hunter2" not in cli("show", "n", "--json").out
 
 
@@ -285,11 +290,8 @@ def test_the_run_outlives_its_terminal(
 
 
 def test_ctrl_c_at_any_moment_is_no_traceback(cli: Cli, hello: str) -> None:
-    """From the moment that the interpreter runs code of ours (its own start-up is not ours to guard)."""
-    code = "import sys; sys.argv[0] = 'runner'; print('ready', flush=True); from runner.cli import main; main()"
-    import subprocess
-    import sys
-
+    """From the moment that `main` is called; the start of the interpreter is not ours to guard."""
+    code = "from runner.cli import main; print('ready', flush=True); main()"
     for number in range(12):
         process = subprocess.Popen(
             [sys.executable, "-c", code, "submit", hello, *PROCESS, "--name", f"n{number}"], cwd=cli.cwd, env=cli.env,
@@ -301,11 +303,9 @@ def test_ctrl_c_at_any_moment_is_no_traceback(cli: Cli, hello: str) -> None:
             process.wait(0.02 + number * 0.03)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=60)
         assert process.returncode in {0, 130}, err
-        if b"Traceback" in err:  # the import of runner itself, before main
-            assert b"runner/cli/__init__.py" in err
-            assert b"in main" not in err
+        assert b"Traceback" not in err
         accepted = {run["name"] for run in cli("list", "--json", "--limit", "99").json}
         if b"nothing was submitted" in err:
             assert f"n{number}" not in accepted
@@ -344,7 +344,7 @@ def test_what_is_downloaded_belongs_to_the_caller(cli: Cli, script: Script) -> N
 
 def test_exit_codes_of_the_script_are_the_commands(cli: Cli, script: Script) -> None:
     script("code.sh", "exit $1")
-    for code in (0, 1, 2, 3, 125, 130, 137, 255):
+    for code in (0, 3, 130, 255):  # the contract suite has all 256
         assert cli("submit", "code.sh", *PROCESS, "--wait", "--", str(code)).code == code
     script("kill.sh", "kill -SEGV $$")
     assert cli("submit", "kill.sh", *PROCESS, "--wait").code == 139

@@ -11,8 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.errors import NotFoundError
+from runner.store import Store
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from runner.store import RunRow
 
 ROOT = Path(__file__).resolve().parents[2]
 Row = dict[str, Any]
@@ -78,7 +83,7 @@ class Api:
         """Submit and wait for the end."""
         return self.ended(self.submit(script, *args, **options))
 
-    def all(self, script: Path, arguments: Iterable[str], *, at_once: int = 3, **options: object) -> list[Row]:
+    def all(self, script: Path, arguments: Iterable[str], *, at_once: int = 2, **options: Any) -> list[Row]:
         """One run for each argument, a few at a time; the rows in the order of the arguments."""
         rows: list[Row] = []
         names: list[str] = []
@@ -105,19 +110,17 @@ def holders(path: Path) -> list[int]:
     """Processes that have the file open."""
     found = []
     for pid in pids():
-        for name in _names(f"/proc/{pid}/fd"):
-            with suppress(OSError):
-                if os.readlink(f"/proc/{pid}/fd/{name}") == str(path):
-                    found.append(pid)
-                    break
+        with suppress(OSError):
+            if any(_leads_to(entry, path) for entry in Path(f"/proc/{pid}/fd").iterdir()):
+                found.append(pid)
     return found
 
 
-def _names(folder: str) -> list[str]:
+def _leads_to(link: Path, path: Path) -> bool:
     try:
-        return os.listdir(folder)
-    except OSError:
-        return []
+        return link.readlink() == path
+    except OSError:  # closed meanwhile
+        return False
 
 
 def supervisors(home: Path, name: str) -> list[int]:
@@ -127,9 +130,9 @@ def supervisors(home: Path, name: str) -> list[int]:
 
 def pids() -> Iterator[int]:
     """All processes of this machine."""
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            yield int(name)
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            yield int(entry.name)
 
 
 def running_with(text: str) -> list[int]:
@@ -145,10 +148,19 @@ def running_with(text: str) -> list[int]:
     return found
 
 
+def stored(home: Path, name: str) -> RunRow | None:
+    """The run as the store holds it now, or None. Looks only: a command would start a supervisor."""
+    store = Store(home)
+    try:
+        return store.get(name)
+    except NotFoundError:
+        return None
+    finally:
+        store.close()
+
+
 def no_secrets_left(home: Path) -> bool:
     """Whether the folder of secrets holds nothing of this store's runs."""
-    from runner.store import Store
-
     root = Path(f"/dev/shm/runner-{os.getuid()}")
     store = Store(home)
     own = store.id

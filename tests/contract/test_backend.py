@@ -198,7 +198,8 @@ def test_a_record_of_another_attempt_is_not_believed(bench: Bench) -> None:
 
 def test_a_task_is_taken_up_by_another_process(bench: Bench, where: list[str]) -> None:
     text = "import time\nprint('one', flush=True)\n"
-    text += "import os\nwhile not os.path.exists(os.environ['RUNNER_INPUT_SHARED'] + '/go'): time.sleep(0.01)\nprint('two')\n"
+    text += "import os\nwhile not os.path.exists(os.environ['RUNNER_INPUT_SHARED'] + '/go'): time.sleep(0.01)\n"
+    text += "print('two')\n"
     task = bench.task(text)
     handle = bench.backend.submit(task)
 

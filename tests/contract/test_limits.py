@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from runner.api import Run
+from runner.store import Store
 from tests.conftest import eventually
 from tests.contract.helpers import running_with
 
@@ -28,7 +30,7 @@ _POLITE = (
 )
 
 
-def _started(api: Api, script: Path, *args: str, **options: object) -> str:
+def _started(api: Api, script: Path, *args: str, **options: Any) -> str:
     name = api.submit(script, *args, **options)
     eventually(lambda: b"ready" in api.log(name), "the script has started")
     return name
@@ -157,14 +159,10 @@ def test_cancel_in_the_breath_of_the_submit(api: Api, script: Callable[[str, str
         assert row["process_exit"] == 143
 
 
-def test_cancel_while_the_container_starts(api: Api, cli: Cli, script: Callable[[str, str], Path]) -> None:
-    """At many moments of the start, a few milliseconds apart."""
+def test_cancel_at_many_moments_of_the_start(api: Api, script: Callable[[str, str], Path]) -> None:
     path = script("sleep.py", _SLEEP)
     for step in range(8):
         name = api.submit(path, grace="30s")
-        from runner.api import Run
-        from runner.store import Store
-
         store = Store(api.home)
         deadline = time.monotonic() + step * 0.05
         while time.monotonic() < deadline:

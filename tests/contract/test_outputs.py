@@ -85,7 +85,8 @@ def test_named_outputs_with_and_without_a_folder(
 
 
 def test_named_outputs_of_a_failed_run_are_collected(cli: Cli, api: Api, script: Callable[[str, str], Path]) -> None:
-    text = "import os, sys\nopen('res/x', 'w').close()\nopen(os.environ['RUNNER_OUTPUT_B'] + '/y', 'w').close()\nsys.exit(4)\n"
+    text = "import os, sys\nopen('res/x', 'w').close()\nopen(os.environ['RUNNER_OUTPUT_B'] + '/y', 'w').close()\n"
+    text += "sys.exit(4)\n"
     row = api.run(script("fail.py", text), outputs={"a": "res", "b": None})
     assert row["exit_code"] == 4
     assert [path for path, _ in _outputs(cli, row["name"])] == ["a/x", "b/y"]
@@ -159,7 +160,8 @@ def test_outputs_belong_to_the_caller(cli: Cli, api: Api, script: Callable[[str,
 def test_hostile_names_in_outputs(cli: Cli, api: Api, script: Callable[[str, str], Path], tmp_path: Path) -> None:
     text = (
         "import os\n"
-        "for name in [b'a 0', b'a\"=0\"', b\"a'; echo foo\", 'ü→'.encode(), b'-rf', b'a\\nb', b'\\xff\\xfe', b'\\x1b[31m']:\n"
+        "names = [b'a 0', b'a\"=0\"', b\"a'; echo foo\", 'ü→'.encode(), b'-rf', b'a\\nb', b'\\xff\\xfe', b'\\x1b[31m']\n"
+        "for name in names:\n"
         "    open(b'outputs/' + name, 'w').close()\n"
         "    os.makedirs(b'outputs/d/' + name)\n"
         "    open(b'outputs/d/' + name + b'/' + name, 'w').close()\n"
@@ -172,8 +174,7 @@ def test_hostile_names_in_outputs(cli: Cli, api: Api, script: Callable[[str, str
     for command in (("show", row["name"]), ("download", row["name"], "--to", tmp_path / "to")):
         done = cli(*command)
         assert done.code == 0, done.err
-    target = os.fsencode(tmp_path / "to" / "outputs")
-    assert len(os.listdir(target)) == 9
+    assert len(list((tmp_path / "to" / "outputs").iterdir())) == 9
 
 
 def test_nothing_of_the_box_is_left(api: Api, script: Callable[[str, str], Path]) -> None:

@@ -62,7 +62,8 @@ def test_the_same_script_tells_the_same_story(
     [("memory", "--memory", "1g"), ("cpus", "--cpus", "1"), ("gpus", "--gpus", "1"), ("shm", "--shm-size", "1g")],
 )
 def test_a_limit_that_the_backend_cannot_hold_is_refused(
-    cli: Cli, can: Capabilities, where: list[str], script: Callable[[str, str], Path], capability: str, option: str, value: str
+    cli: Cli, can: Capabilities, where: list[str], script: Callable[[str, str], Path], capability: str, option: str,
+    value: str,
 ) -> None:  # fmt: skip
     path = script("a.py", "")
     if getattr(can, capability):

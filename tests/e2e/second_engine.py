@@ -27,6 +27,7 @@ class SecondEngine:
         self.host = f"unix://{self.socket}"
         self._address = f"10.{200 + number % 50}.{number % 250}.1/24"
         self._process: subprocess.Popen[bytes] | None = None
+        (root / "daemon.json").write_text("{}")  # the machine's own settings are not for this engine
         subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], check=True)
         subprocess.run(["ip", "addr", "add", self._address, "dev", self.bridge], check=True)
         subprocess.run(["ip", "link", "set", self.bridge, "up"], check=True)
@@ -54,7 +55,7 @@ class SecondEngine:
                 [
                     "dockerd", "--host", self.host, "--data-root", str(self.root / "data"), "--exec-root",
                     str(self.root / "exec"), "--pidfile", str(self.root / "pid"), "--bridge", self.bridge,
-                    "--iptables=false", "--ip-masq=false", "--config-file", str(self.root / "none.json"),
+                    "--iptables=false", "--ip-masq=false", "--config-file", str(self.root / "daemon.json"),
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
@@ -74,9 +75,22 @@ class SecondEngine:
         assert save.returncode == 0
 
     def kill(self) -> None:
-        """kill -9, as a crash does it: containers go on, and nobody watches them. Its containerd dies with it."""
+        """kill -9 of the engine and its containerd: the containers go on, and nobody watches them.
+
+        The next one that starts asks them to end (SIGTERM), unless it is set to live-restore.
+        """
         self._end(signal.SIGKILL)
         self._end_containerd()
+
+    def crash(self) -> None:
+        """kill -9 of everything, the containers too: what a machine that loses its power leaves."""
+        containers = self.docker("ps", "-q").split()
+        pids = self.docker("inspect", "--format", "{{.State.Pid}}", *containers).split()
+        self.kill()
+        self._end_shims()
+        for pid in map(int, pids):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """SIGTERM: it stops its containers and ends."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.conftest import eventually
+from tests.contract.helpers import stored
 from tests.e2e.second_engine import SecondEngine
 
 if TYPE_CHECKING:
@@ -69,29 +71,30 @@ def _began(cli: Cli, name: str) -> bool:
     return log.exists() and b"began" in log.read_bytes()
 
 
+def _status(cli: Cli, name: str) -> str | None:
+    row = stored(cli.home, name)
+    return row.status.value if row else None
+
+
+def _all_began(cli: Cli, *names: str) -> None:
+    for name in names:
+        eventually(partial(_began, cli, name), f"{name} runs")
+
+
 def _wait(cli: Cli, name: str) -> dict[str, Any]:
     (row,) = cli("wait", name, "--json", timeout=90).json
     assert isinstance(row, dict)
     return row
 
 
-def test_an_engine_killed_and_restarted_loses_the_run_and_a_retry_cures_it(
-    second: SecondEngine, cli: Cli, image: str, script: Callable[[str, str], Path], tmp_path: Path
+def test_a_crash_loses_the_run_and_a_retry_cures_it(
+    second: SecondEngine, cli: Cli, image: str, script: Callable[[str, str], Path]
 ) -> None:
-    gate = tmp_path / "gate"
-    gate.mkdir()
     lost = _start(cli, image, script("sleep.py", _SLEEP))
     cured = _start(cli, image, script("second.py", _SECOND_TRY), "--retries", "1")
-    ended = _start(cli, image, script("gated.py", _GATED), "--input", f"gate={gate}")
-    canceled = _start(cli, image, script("sleep.py", _SLEEP))
-    for name in (lost, cured, ended, canceled):
-        eventually(lambda name=name: _began(cli, name), f"{name} runs")
-    second.kill()
-    (gate / "go").touch()
-    record = cli.home / "runs" / ended / "attempts" / "1" / "box" / "record" / "status.json"
-    eventually(lambda: b'"final": true' in record.read_bytes(), "the script ends while the engine is away")
-    assert cli("cancel", canceled).code == 0
-    for name in (lost, cured, ended):
+    _all_began(cli, lost, cured)
+    second.crash()
+    for name in (lost, cured):
         assert cli.row(name)["status"] == "Running"
     second.start()
 
@@ -103,6 +106,29 @@ def test_an_engine_killed_and_restarted_loses_the_run_and_a_retry_cures_it(
     shown = cli.row(cured)
     assert [one["outcome"]["reason"] for one in shown["attempt_list"]] == ["Lost", "Completed"]
     assert cli("logs", cured, "--follow").out == "began 1\nbegan 2\n"
+    eventually(lambda: second.docker("ps", "-aq") == "", "no container is left")
+
+
+def test_an_engine_killed_and_restarted_ends_its_containers_and_the_record_tells_it(
+    second: SecondEngine, cli: Cli, image: str, script: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    interrupted = _start(cli, image, script("sleep.py", _SLEEP))
+    ended = _start(cli, image, script("gated.py", _GATED), "--input", f"gate={gate}")
+    canceled = _start(cli, image, script("sleep.py", _SLEEP))
+    _all_began(cli, interrupted, ended, canceled)
+    second.kill()
+    (gate / "go").touch()
+    record = cli.home / "runs" / ended / "attempts" / "1" / "box" / "record" / "status.json"
+    eventually(lambda: b'"final": true' in record.read_bytes(), "the script ends while the engine is away")
+    assert cli("cancel", canceled).code == 0
+    for name in (interrupted, ended):
+        assert cli.row(name)["status"] == "Running"
+    second.start()
+
+    row = _wait(cli, interrupted)
+    assert (row["status"], row["reason"], row["retryable"]) == ("Failed", "Interrupted", True)
     row = _wait(cli, ended)
     assert (row["reason"], row["exit_code"], row["origin"]) == ("NonZeroExit", 5, "script")
     row = _wait(cli, canceled)
@@ -115,9 +141,9 @@ def test_an_engine_that_is_away_is_shown_and_is_no_end(
 ) -> None:
     name = _start(cli, image, script("sleep.py", _SLEEP))
     eventually(lambda: _began(cli, name), "the script runs")
-    second.kill()
+    second.crash()
     try:
-        eventually(lambda: cli.row(name)["status"] == "NotResponding", "it is shown, after 30 s", deadline=60)
+        eventually(lambda: _status(cli, name) == "NotResponding", "it is shown, after 30 s", deadline=60)
         row = cli.row(name)
         assert row["reason"] is None
         assert "no container engine answers" in row["message"]
@@ -133,8 +159,7 @@ def test_an_engine_stopped_politely_interrupts_the_run(
 ) -> None:
     names = [_start(cli, image, script("sleep.py", _SLEEP)), _start(cli, image, script("polite.py", _POLITE))]
     cured = _start(cli, image, script("second.py", _SECOND_TRY), "--retries", "1")
-    for name in (*names, cured):
-        eventually(lambda name=name: _began(cli, name), f"{name} runs")
+    _all_began(cli, *names, cured)
     second.stop()
     second.start()
     for name in names:

@@ -114,7 +114,7 @@ def test_a_log_that_fills_the_disk_ends_with_the_truth_once_there_is_room(
     assert content == (block * 500)[: len(content)]
 
 
-def test_outputs_that_do_not_matter_to_the_disk_end_truly_when_it_is_full_at_the_end(
+def test_a_disk_that_is_full_at_the_end_delays_the_truth_and_does_not_change_it(
     cli: Cli, where: list[str], small: Path, script: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
     """Full from the middle of the run on: nothing is recorded until there is room, and then the truth."""
@@ -138,7 +138,7 @@ def test_outputs_that_do_not_matter_to_the_disk_end_truly_when_it_is_full_at_the
 
 
 def _all_commands(cli: Cli, where: list[str], script: Path) -> Iterator[tuple[int, str]]:
-    for command in (("submit", script, *where), ("list",), ("status", "@last"), ("logs", "@last"), ("prune",)):
+    for command in (["submit", str(script), *where], ["list"], ["status", "@last"], ["logs", "@last"], ["prune"]):
         done = cli(*command)
         yield done.code, done.err
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
 import signal
 import subprocess
-import termios
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import eventually
-from tests.contract.helpers import supervisors
+from tests.contract.helpers import stored, supervisors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,40 +21,57 @@ if TYPE_CHECKING:
     from tests.conftest import Cli
 
 _SCRIPT = "import time\nprint('began', flush=True)\ntime.sleep(1)\nprint('ended', flush=True)\n"
-_MOMENTS = [0.1, 0.25, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0, 1.2, 1.5]
-"""Seconds after the start. The command reads its options at about 0.4, accepts the run at 0.6, and stays from then on."""
+_GATED = (
+    "import os, time\nprint('began', flush=True)\n"
+    "while not os.path.exists(os.environ['RUNNER_INPUT_GATE'] + '/go'): time.sleep(0.05)\nprint('ended', flush=True)\n"
+)
+_MOMENTS = [0.1, 0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.4, 1.7]
+"""In units of what `submit` takes: it has read its options at about 0.6, accepts the run at 0.9, and --wait stays."""
 
 
 def _check(cli: Cli, name: str, err: str) -> bool:
-    """Whether the run was accepted; then it must end by itself, and what was said must be true."""
-    rows = [row for row in cli("list", "--json").json if row["name"] == name]
-    if not rows:
+    """Whether the run was accepted; then it must end by itself, without a further command, and what was said be true."""
+    if stored(cli.home, name) is None:
         assert "goes on" not in err
         return False
     assert "nothing was submitted" not in err
-    eventually(lambda: cli.row(name)["status"] == "Completed", "the run ends as if nothing had been")
+    eventually(lambda: _status(cli, name) == "Completed", "the run ends as if nothing had been")
     log = (cli.home / "runs" / name / "attempts" / "1" / "log").read_bytes()
     assert log == b"began\nended\n"
     return True
 
 
+def _status(cli: Cli, name: str) -> str | None:
+    row = stored(cli.home, name)
+    return row.status.value if row else None
+
+
 @pytest.mark.slow
-def test_ctrl_c_at_each_phase(cli: Cli, where: list[str], script: Callable[[str, str], Path]) -> None:
-    path = script("a.py", _SCRIPT)
-    accepted = []
-    for number, moment in enumerate(_MOMENTS):
-        name = f"r{number}"
-        process = cli.start("submit", path, *where, "--wait", "--name", name, start_new_session=True)
+def test_ctrl_c_at_each_phase(cli: Cli, where: list[str], script: Callable[[str, str], Path], tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    path = script("a.py", _GATED)
+    options = [*where, "--input", f"gate={gate}"]
+    began = time.monotonic()
+    assert cli("submit", path, *options).code == 0
+    usual = time.monotonic() - began
+    said = []
+    for number, share in enumerate(_MOMENTS):
+        name, moment = f"r{number}", share * usual
+        process = cli.start("submit", path, *options, "--wait", "--name", name, start_new_session=True)
         try:
             process.wait(moment)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
         # Before our own code runs, the interpreter itself answers: it dies by the signal, which shells call 130 too.
-        assert process.returncode in {130, -signal.SIGINT}, (moment, process.returncode, err)
-        assert b"Traceback" not in err or moment < 0.5, err.decode()
-        accepted.append(_check(cli, name, err.decode()))
+        assert process.returncode in {130, -signal.SIGINT}, (share, process.returncode, err)
+        assert b"Traceback" not in err or share < 0.6, err.decode()
+        said.append((name, err.decode()))
+    (gate / "go").touch()
+    accepted = [_check(cli, name, err) for name, err in said]
     assert any(accepted)
+    assert not all(accepted)
 
 
 def test_ctrl_c_on_logs_follow_leaves_the_run_alone(
@@ -76,13 +91,11 @@ def test_ctrl_c_on_logs_follow_leaves_the_run_alone(
 def test_a_closed_terminal_leaves_the_run_alone(cli: Cli, where: list[str], script: Callable[[str, str], Path]) -> None:
     master, slave = pty.openpty()
 
-    def own_terminal() -> None:
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
+    # setsid -c makes its standard input the terminal that the session belongs to.
+    command = cli.argv("submit", script("a.py", _SCRIPT), *where, "--wait", "--name", "it")
     process = subprocess.Popen(
-        cli.argv("submit", script("a.py", _SCRIPT), *where, "--wait", "--name", "it"), env=cli.env, cwd=cli.cwd,
-        stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=own_terminal,
-    )  # fmt: skip
+        ["setsid", "-c", *command], env=cli.env, cwd=cli.cwd, stdin=slave, stdout=slave, stderr=slave
+    )
     os.close(slave)
     seen = b""
     while b"began" not in seen:

@@ -12,10 +12,17 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
 pytestmark = pytest.mark.docker
+
+Script = Callable[[str, str], Path]
+Eventually = Callable[..., None]
 
 CALLER = 4321
 """A uid that this machine does not know: like a user of a container's or a cluster's."""
@@ -56,7 +63,7 @@ def foreign(image: str) -> Iterator[str]:
     subprocess.run(["docker", "rmi", "-f", tag], check=True, capture_output=True)
 
 
-def test_a_foreign_image_gets_the_bootstrapper_injected(cli, script, foreign: str) -> None:
+def test_a_foreign_image_gets_the_bootstrapper_injected(cli: Cli, script: Script, foreign: str) -> None:
     script("a.py", "import os, sys\nprint(os.getcwd())\nsys.exit(7)")
     done = cli("submit", "a.py", "--backend", "docker", "--image", foreign, "--wait", "--json")
     assert done.code == 7
@@ -66,7 +73,7 @@ def test_a_foreign_image_gets_the_bootstrapper_injected(cli, script, foreign: st
     assert "/mnt/runner-bootstrap" in targets
 
 
-def test_an_own_image_is_used_as_it_is(cli, script, image: str) -> None:
+def test_an_own_image_is_used_as_it_is(cli: Cli, script: Script, image: str) -> None:
     script("a.py", "print(1)")
     shown = cli("submit", "a.py", "--backend", "docker", "--image", image, "--dry-run").json
     assert shown["request"]["Entrypoint"][-1] == "/opt/runner/bootstrap.pyc"
@@ -78,7 +85,7 @@ def test_an_own_image_is_used_as_it_is(cli, script, image: str) -> None:
     [("echo hi > outputs/x; exit 0", 0, "Completed"), ("exit 9", 9, "NonZeroExit"), ("exit 137", 137, "NonZeroExit")],
 )
 def test_without_python_the_command_runs_directly(
-    cli, script, no_python: str, text: str, code: int, reason: str
+    cli: Cli, script: Script, no_python: str, text: str, code: int, reason: str
 ) -> None:
     script("a.sh", text)
     done = cli("submit", "a.sh", "--backend", "docker", "--image", no_python, "--wait", "--json")
@@ -89,7 +96,7 @@ def test_without_python_the_command_runs_directly(
         assert [one["path"] for one in cli.row(done.json["name"])["outputs"]] == ["outputs/x"]
 
 
-def test_without_python_the_timeout_is_kept_from_outside(cli, script, no_python: str) -> None:
+def test_without_python_the_timeout_is_kept_from_outside(cli: Cli, script: Script, no_python: str) -> None:
     script("a.sh", "trap '' TERM; while :; do sleep 1; done")
     done = cli(
         "submit",
@@ -108,13 +115,13 @@ def test_without_python_the_timeout_is_kept_from_outside(cli, script, no_python:
     assert (done.code, done.json["reason"], done.json["status"]) == (124, "Timeout", "Failed")
 
 
-def test_without_python_memory_is_told_by_the_engine(cli, script, no_python: str) -> None:
+def test_without_python_memory_is_told_by_the_engine(cli: Cli, script: Script, no_python: str) -> None:
     script("a.sh", 'x=aaaaaaaaaaaaaaaa; while :; do x="$x$x"; done')
     done = cli("submit", "a.sh", "--backend", "docker", "--image", no_python, "--memory", "32m", "--wait", "--json")
     assert (done.code, done.json["reason"], done.json["signal"]) == (137, "OutOfMemory", "SIGKILL")
 
 
-def test_without_python_cancel_kills(cli, script, no_python: str, eventually: Callable[..., None]) -> None:
+def test_without_python_cancel_kills(cli: Cli, script: Script, no_python: str, eventually: Eventually) -> None:
     script("a.sh", "echo up; while :; do sleep 1; done")
     name = cli.submit("a.sh", "--backend", "docker", "--image", no_python, "--grace", "1s")
     eventually(lambda: cli("logs", name).out == "up\n", "the script is up")
@@ -123,7 +130,7 @@ def test_without_python_cancel_kills(cli, script, no_python: str, eventually: Ca
     assert cli.row(name)["reason"] == "Canceled"
 
 
-def test_without_python_secrets_are_refused_before_anything_starts(cli, script, no_python: str) -> None:
+def test_without_python_secrets_are_refused_before_anything_starts(cli: Cli, script: Script, no_python: str) -> None:
     script("a.sh", "exit 0")
     done = cli(
         "submit",
@@ -142,7 +149,7 @@ def test_without_python_secrets_are_refused_before_anything_starts(cli, script, 
     assert cli("list", "--json").json == []
 
 
-def as_caller(cli, *args: str) -> subprocess.CompletedProcess[bytes]:
+def as_caller(cli: Cli, *args: str) -> subprocess.CompletedProcess[bytes]:
     """The command as an ordinary user who may use the engine's socket."""
     group = os.stat("/var/run/docker.sock").st_gid
     argv = ["setpriv", f"--reuid={CALLER}", f"--regid={CALLER}", f"--groups={group}", "--", *cli.argv(*args)]
@@ -151,7 +158,7 @@ def as_caller(cli, *args: str) -> subprocess.CompletedProcess[bytes]:
 
 
 @pytest.fixture
-def opened(cli) -> Iterator[None]:
+def opened(cli: Cli) -> Iterator[None]:
     """Let the caller use the test's folders and this Python, wherever they are; restored afterwards."""
     for path in (cli.home.parent, cli.cwd):
         os.chown(path, CALLER, CALLER)
@@ -168,7 +175,7 @@ def opened(cli) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("opened")
-def test_an_ordinary_caller_is_himself_inside_and_owns_what_comes_out(cli, script, image: str) -> None:
+def test_an_ordinary_caller_is_himself_inside_and_owns_what_comes_out(cli: Cli, script: Script, image: str) -> None:
     text = """
         import os, pathlib, json
         home = pathlib.Path.home()
@@ -188,10 +195,25 @@ def test_an_ordinary_caller_is_himself_inside_and_owns_what_comes_out(cli, scrip
     assert all(not stat.S_IMODE(path.stat().st_mode) & 0o077 for path in (cli.home, cli.home / "runs" / name))
 
 
-def test_root_runs_as_the_images_user_and_owns_what_comes_out(cli, script, image: str) -> None:
+def test_root_runs_as_the_images_user_and_owns_what_comes_out(cli: Cli, script: Script, image: str) -> None:
     script("a.py", "import os, pathlib\npathlib.Path('outputs/uid').write_text(str(os.getuid()))")
     done = cli("submit", "a.py", "--backend", "docker", "--image", image, "--wait", "--json")
     assert done.code == 0, done.err
     found = cli.home / "runs" / done.json["name"] / "attempts/1/artifacts/outputs/uid"
     assert found.read_text() not in {"", "0"}
     assert found.stat().st_uid == 0
+
+
+def test_a_python_without_the_resource_module_is_enough(cli: Cli, script: Script, image: str) -> None:
+    """Debian's python3-minimal has none, and wait4 would reap the script and then lose its status."""
+    tag = f"runner-test-minimal:{os.getpid()}"
+    hide = "RUN rm -f /usr/lib/python3*/lib-dynload/resource.*"
+    subprocess.run(["docker", "build", "-q", "-t", tag, "-"], input=f"FROM {image}\nUSER root\n{hide}\n".encode(), check=True,
+                   capture_output=True)  # fmt: skip
+    try:
+        script("a.sh", "exit 3")
+        done = cli("submit", "a.sh", "--backend", "docker", "--image", tag, "--wait", "--json")
+    finally:
+        subprocess.run(["docker", "rmi", "-f", tag], check=True, capture_output=True)
+    assert (done.code, done.json["reason"], done.json["max_rss_bytes"]) == (3, "NonZeroExit", None)
+    assert done.json["user_s"] is not None

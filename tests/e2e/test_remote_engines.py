@@ -6,14 +6,21 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
 pytestmark = pytest.mark.docker
+
+Script = Callable[[str, str], Path]
+Eventually = Callable[..., None]
 
 SCRIPT = """
 import os, pathlib, sys
@@ -78,7 +85,7 @@ def forwarder(folder: Path, port: int) -> Iterator[None]:
 
 
 @pytest.fixture
-def tls(tmp_path: Path, eventually) -> Iterator[Remote]:
+def tls(tmp_path: Path, eventually: Eventually) -> Iterator[Remote]:
     folder = tmp_path / "certificates"
     folder.mkdir()
     certificates(folder)
@@ -95,7 +102,7 @@ def listens(port: int) -> bool:
 
 
 @pytest.fixture
-def ssh(tmp_path: Path, eventually) -> Iterator[Remote]:
+def ssh(tmp_path: Path, eventually: Eventually) -> Iterator[Remote]:
     """A real sshd on loopback with keys of its own. `ssh` finds them by a configuration file, through a wrapper on PATH."""
     folder = tmp_path / "ssh"
     folder.mkdir(mode=0o700)
@@ -133,7 +140,7 @@ def remote(request: pytest.FixtureRequest) -> Remote:
     return found
 
 
-def test_a_run_on_another_machine_is_the_same_run(cli, work: Path, remote: Remote, image: str) -> None:
+def test_a_run_on_another_machine_is_the_same_run(cli: Cli, work: Path, remote: Remote, image: str) -> None:
     (work / "data").mkdir()
     (work / "data" / "a.txt").write_text("input")
     (work / "code").mkdir()
@@ -155,7 +162,9 @@ def test_a_run_on_another_machine_is_the_same_run(cli, work: Path, remote: Remot
     }  # fmt: skip
 
 
-def test_it_can_be_canceled_and_follows_its_log(cli, script, remote: Remote, image: str, eventually) -> None:
+def test_it_can_be_canceled_and_follows_its_log(
+    cli: Cli, script: Script, remote: Remote, image: str, eventually: Eventually
+) -> None:
     script("a.py", "import time\nprint('up', flush=True)\ntime.sleep(600)")
     submitted = cli("submit", "a.py", "--backend", "docker", "--image", image, env=remote.env)
     assert submitted.code == 0, submitted.err
@@ -166,7 +175,7 @@ def test_it_can_be_canceled_and_follows_its_log(cli, script, remote: Remote, ima
     assert (done.code, done.json[0]["reason"], done.json[0]["signal"]) == (143, "Canceled", "SIGTERM")
 
 
-def test_secrets_are_refused_before_anything_starts(cli, script, tls: Remote, image: str) -> None:
+def test_secrets_are_refused_before_anything_starts(cli: Cli, script: Script, tls: Remote, image: str) -> None:
     script("a.py", "print(1)")
     done = cli(
         "submit", "a.py", "--backend", "docker", "--image", image, "--secret", "T", env={**tls.env, "T": "s3cr3t"}
@@ -176,7 +185,9 @@ def test_secrets_are_refused_before_anything_starts(cli, script, tls: Remote, im
     assert "s3cr3t" not in done.err
 
 
-def test_without_a_client_certificate_the_error_says_so(cli, script, tls: Remote, tmp_path: Path, image: str) -> None:
+def test_without_a_client_certificate_the_error_says_so(
+    cli: Cli, script: Script, tls: Remote, tmp_path: Path, image: str
+) -> None:
     script("a.py", "print(1)")
     empty = tmp_path / "none"
     empty.mkdir()

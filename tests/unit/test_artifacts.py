@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -245,7 +246,7 @@ def test_a_copy_that_fails_leaves_nothing_half_written(source: Path, tmp_path: P
     (target / "outputs" / "model").mkdir(parents=True)
     with pytest.raises(OSError, match="directory"):
         copy_out(source, target)
-    assert not [path for path in target.rglob(".runner-*")]
+    assert not list(target.rglob(".runner-*"))
 
 
 names = st.sampled_from(["a", "b", "outputs", "..", "x"])
@@ -279,10 +280,8 @@ def test_no_tree_of_links_reads_or_writes_outside(hostile: dict[str, str], waiti
         target.mkdir()
         _plant(target, waiting)
         before = inventory(outside), inventory(kept)
-        try:
+        with suppress(OSError):  # a folder of the target may be in the way of a file
             copy_out(kept, target)
-        except OSError as error:  # a folder of the target is in the way of a file: said, and nothing else
-            assert error.errno is not None
         assert (inventory(outside), inventory(kept)) == before
 
 

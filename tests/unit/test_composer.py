@@ -50,7 +50,7 @@ def test_names_that_are_always_collected_are_reserved(name: str) -> None:
     "folders", [("results", "results"), ("results", "results/plots"), ("results/plots", "results"), ("a/b/c", "a")]
 )
 def test_folders_that_would_be_collected_twice_are_refused(folders: tuple[str, str]) -> None:
-    with pytest.raises(SpecError, match="--output: .* two places at once"):
+    with pytest.raises(SpecError, match=r"--output: .* two places at once"):
         check_names(step(outputs={"one": folders[0], "two": folders[1]}))
 
 
@@ -114,7 +114,7 @@ GREEDY = step(
 
 
 def test_every_problem_is_named_at_once_with_the_way_out() -> None:
-    with pytest.raises(CapabilityError, match="cannot do 6 things .*nothing was started") as caught:
+    with pytest.raises(CapabilityError, match=r"cannot do 6 things .*nothing was started") as caught:
         check_capabilities(GREEDY, "process", NOTHING)
     for option in ("--image", "--memory 1.0 GiB", "--cpus 2", "--gpus 1", "--shm-size", "--secret"):
         assert option in str(caught.value)

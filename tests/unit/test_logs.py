@@ -27,10 +27,6 @@ contents = st.lists(st.sampled_from([b"", b"a", b"bc", b"\xff\x00", b"x" * 9, b"
 )
 
 
-def naive_tail(data: bytes, count: int) -> bytes:
-    return b"".join(data.splitlines(keepends=True)[-count:]) if count else b""
-
-
 def split_lines(data: bytes) -> list[bytes]:
     """bytes.splitlines also splits at a lone CR, which is no end of a line in a log."""
     lines = data.split(b"\n")
@@ -237,5 +233,12 @@ def test_a_supervisor_that_dies_while_its_log_is_followed_gets_a_successor(
     assert bytes(got) == b"from the successor\n"
     assert store.get("a").status is Status.COMPLETED
     # It lives on for a moment, and its files are in the folder that the test removes.
-    eventually(lambda: (free := store.lock("a")) is not None and os.close(free) is None, "the successor is gone")
+    eventually(lambda: _free(store), "the successor is gone")
     store.close()
+
+
+def _free(store: Store) -> bool:
+    if (lock := store.lock("a")) is None:
+        return False
+    os.close(lock)
+    return True

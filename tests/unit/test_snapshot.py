@@ -94,13 +94,8 @@ def test_an_amlignore_that_is_a_folder_is_just_a_folder(tree: Tree) -> None:
 
 
 def test_a_pattern_that_means_nothing_names_the_file(tree: Tree) -> None:
-    root = tree("a.py", **{".gitignore": "!\n"})
-    try:
-        found = taken(root)
-    except CodeFolderError as error:
-        assert ".gitignore" in str(error)
-    else:
-        assert found == [".gitignore", "a.py"]
+    with pytest.raises(CodeFolderError, match=r"\.gitignore: .*'!'"):
+        taken(tree("a.py", **{".gitignore": "!\n"}))
 
 
 def test_ignore_files_need_not_be_text(tree: Tree) -> None:
@@ -135,8 +130,8 @@ def test_what_only_looks_like_a_key_file_is_taken(tree: Tree, name: str) -> None
 
 def test_many_key_files_make_one_short_line(tree: Tree) -> None:
     found = scan(tree("a.py", *(f"{number}.pem" for number in range(9))), named=True)
-    assert found.notes == ["left out, as it may hold a secret: 0.pem, 1.pem, 2.pem, 3.pem, 4.pem and 4 more"
-                           " (pass values with --secret)"]  # fmt: skip
+    (note,) = found.notes
+    assert note.endswith("secret: 0.pem, 1.pem, 2.pem, 3.pem, 4.pem and 4 more (pass values with --secret)")
 
 
 # -- links and special files ----------------------------------------------------------------------------------------
@@ -253,7 +248,7 @@ def test_file_names_need_not_be_text(tree: Tree, tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(root) + b"/\xff.pem")).write_text("1")
     found = scan(root, named=False)
     copy(root, found, tmp_path / "copy")
-    assert sorted(os.listdir(os.fsencode(tmp_path / "copy"))) == [b"a.py", b"\xff\xfe.csv"]
+    assert sorted(os.fsencode(path.name) for path in (tmp_path / "copy").iterdir()) == [b"a.py", b"\xff\xfe.csv"]
     assert len(found.secret) == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import selectors
@@ -96,7 +97,7 @@ def chunked(*parts: bytes) -> bytes:
 
 def pieces(raw: bytes, cuts: Sequence[int]) -> list[bytes]:
     places = [0, *sorted(cut % (len(raw) + 1) for cut in cuts), len(raw)]
-    return [raw[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [raw[start:end] for start, end in itertools.pairwise(places)]
 
 
 # -- whole answers --------------------------------------------------------------------------------------------------
