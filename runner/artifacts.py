@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.errors import SpecError
-from runner.snapshot import NOISE, stays_inside
+from runner.snapshot import COLLECTED, NOISE, stays_inside
 from runner.store import open_up, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.backends.base import Box
-
-_ALWAYS = ("outputs", "logs")
 
 
 def prepare(box: Box, code: Path, outputs: dict[str, str | None]) -> None:
@@ -35,7 +33,7 @@ def prepare(box: Box, code: Path, outputs: dict[str, str | None]) -> None:
         own.mkdir()
     for name in outputs:
         (box.outputs / name).mkdir()
-    for folder in (*_ALWAYS, *filter(None, outputs.values())):
+    for folder in (*COLLECTED, *filter(None, outputs.values())):
         try:
             (box.work / folder).mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
@@ -65,7 +63,7 @@ def collect(box: Box, code: Path, target: Path, outputs: dict[str, str | None]) 
     """
     warnings: list[str] = []
     target.mkdir(exist_ok=True)
-    sources = [(name, box.work / name) for name in _ALWAYS]
+    sources = [(name, box.work / name) for name in COLLECTED]
     sources += [(name, box.outputs / name) for name in outputs]
     for name, source in sources:
         # The script may put links in the place of the folders above too, which we would follow with our own rights.

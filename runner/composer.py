@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from runner.backends.base import Box, Task
 from runner.errors import CapabilityError, SpecError
+from runner.snapshot import COLLECTED
 from runner.spec.values import human_size
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from runner.model import Step
 
 _EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
-RESERVED_OUTPUTS = frozenset({"outputs", "logs"})
+RESERVED_OUTPUTS = frozenset(COLLECTED)
 """Always collected, under these names; so no named output can be called so."""
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import shutil
 import struct
 import time
 from contextlib import suppress
@@ -23,7 +22,7 @@ from runner.bootstrapper import final_outcome, read_record
 from runner.composer import compose_task
 from runner.errors import ImageError, RunnerError, StoreError, UnavailableError
 from runner.model import Reason, Status
-from runner.store import write_aside
+from runner.store import remove_tree, write_aside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -351,7 +350,7 @@ class StepDriver:
             self._backend.remove(self._handle)
         if self._run.step.secrets:  # written before the task exists, and a kill can come in between
             secretfile.remove(self._compose().key)
-        shutil.rmtree(self._folder.box, ignore_errors=True)
+        remove_tree(self._folder.box)
         outcome = self._ended
         if self._run.step.retry.wants(outcome, self._number) and not self._cancel_asked():
             return self._again(outcome)

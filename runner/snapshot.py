@@ -24,6 +24,9 @@ MAX_FILES = 10_000
 
 _NEVER = frozenset({".git", ".hg", ".svn", ".venv", ".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker"})
 NOISE = frozenset({"__pycache__", ".ipynb_checkpoints", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".Rproj.user"})
+COLLECTED = ("outputs", "logs")
+"""Folders of the working directory that are always collected. Each run starts with empty ones, or it would claim files as
+its own that an earlier run left in the code folder."""
 _KEYS = (".env", ".env.*", ".netrc", ".pgpass", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "*.pem", "*.key",
          "*.pfx", "*.p12", "*.ppk", "*.kdbx")  # fmt: skip
 _KEYS_ALLOWED = (".env.example", ".env.sample", ".env.template", "*.pub")
@@ -41,6 +44,7 @@ class Snapshot:
     links: dict[str, str] = field(default_factory=dict)
     secret: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
     size: int = 0
 
     @property
@@ -49,6 +53,8 @@ class Snapshot:
         lines = []
         if self.secret:
             lines.append(f"left out, as it may hold a secret: {_some(self.secret)} (pass values with --secret)")
+        if self.stale:
+            lines.append(f"left out, as every run starts with an empty one: {_some(self.stale)}")
         if self.outside:
             lines.append(f"left out, as the link leads out of the folder: {_some(self.outside)} (pass it with --input)")
         return lines
@@ -118,6 +124,9 @@ def _walk(
         path = f"{base}/{entry.name}" if base else entry.name
         folder = entry.is_dir(follow_symlinks=False)
         if entry.name in _NEVER or entry.name in NOISE or _ignored(path, specs, folder=folder):
+            continue
+        if folder and path in COLLECTED:
+            snapshot.stale.append(path)
             continue
         if not folder and _is_key(entry.name):
             snapshot.secret.append(path)

@@ -32,8 +32,8 @@ def open_backend(name: str, store: Store) -> Backend:
             return DockerBackend(store)
         case "azureml":
             raise CapabilityError(
-                "the backend azureml has not landed yet: this version of runner runs on this machine only",
-                "leave --compute out, or say --compute local",
+                "this version of runner cannot submit to Azure ML yet: it runs scripts on this machine only",
+                "use --backend docker or process; and leave --compute out, or say --compute local",
             )
         case _:
             return _installed(name, store)

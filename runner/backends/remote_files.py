@@ -69,7 +69,7 @@ def _unpack(stream: Stream, target: Path) -> None:
         for member in tar:
             # The engine puts the folder's own name first.
             parts = PurePosixPath(member.name).parts[1:]
-            if any(part in {"..", "/"} for part in parts):
+            if any(part in {"..", "/"} for part in parts) or not (parts or member.isdir()):
                 continue
             place = target.joinpath(*parts)
             if member.isdir():
@@ -119,7 +119,8 @@ class _Raw(io.RawIOBase):
             if self._stream.ended:
                 return 0
             self._rest = self._stream.read()
-            if not self._rest and not self._stream.ended and not self._selector.select(_STALL_S):
+            waiting = not self._rest and not self._stream.ended
+            if waiting and not self._selector.select(_STALL_S):
                 raise UnavailableError("the engine stopped sending in the middle of an archive", "it is asked again")
         count = min(len(buffer), len(self._rest))
         buffer[:count] = self._rest[:count]

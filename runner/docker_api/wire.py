@@ -77,7 +77,7 @@ class Connection:
         reused = self._sock is not None
         try:
             return self._exchange(method, path, query, body, timeout)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, ValueError) as error:
             self.close()
             # An engine closes idle connections. A request on a reused one that got no byte back can be sent again
             # only when it changes nothing; the others are made safe by their callers (names, keys).
@@ -90,7 +90,7 @@ class Connection:
     ) -> tuple[int, bytes]:
         try:
             return self._exchange(method, path, query, body, timeout)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, ValueError) as error:
             self.close()
             raise _unavailable(self._host, error) from error
 
@@ -131,7 +131,7 @@ class Connection:
             length = int(headers["content-length"]) if "content-length" in headers else None
             if status >= 400:
                 raise BackendError(engine_message(self._body(headers)) or f"the engine answered {status}", code=status)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, ValueError) as error:
             self.close()
             raise _unavailable(self._host, error) from error
         sock, self._sock = self._sock, None
@@ -406,6 +406,9 @@ def _unavailable(host: str, error: Exception) -> UnavailableError:
             fix = (
                 "your user may not use the socket: join the group `docker` (usermod -aG docker $USER) and log in again"
             )
+        case ValueError():
+            fix = "expected unix://, tcp://HOST:PORT, https:// or ssh:// in DOCKER_HOST, and an engine behind it"
         case _:
             fix = "the engine may be restarting or overloaded; runs that it holds are not affected by this message"
-    return UnavailableError(f"no container engine answers at {host}: {error}", fix)
+    what = getattr(error, "strerror", None) or error
+    return UnavailableError(f"no container engine answers at {host}: {what}", fix)

@@ -89,7 +89,8 @@ def submit_rows(folder: Path, image: str) -> list[Row]:
 def floor_rows(folder: Path, image: str) -> list[Row]:
     """What the pieces of a run on Docker cost by themselves: nothing that runs one container can be below them."""
     engine = Engine()
-    bare, booted = [], []
+    bare: list[float] = []
+    booted: list[float] = []
     user = {"HostConfig": {"Mounts": [{"Type": "bind", "Source": str(folder), "Target": "/w"}]}, "WorkingDir": "/w"}
     boot = ["/usr/bin/python3", "-I", "-S", "/opt/runner/bootstrap.pyc", "--", "hello.py"]
     for number in range(ROUNDS + 1):

@@ -357,3 +357,12 @@ def test_a_full_disk_behind_stdout(cli: Cli, hello: str) -> None:
             _, err = process.communicate(timeout=60)
             assert process.returncode == 1, argv
             assert err.splitlines()[-1] == b"error: cannot write to standard output: No space left on device"
+
+
+def test_outputs_of_an_earlier_run_in_the_code_folder_are_not_claimed(cli: Cli, script: Script) -> None:
+    script("outputs/old.txt", "stale")
+    script("a.py", "open('outputs/new.txt', 'w').write('1')")
+    done = cli("submit", "a.py", "--backend", "process", "--wait")
+    assert done.code == 0, done.err
+    assert "every run starts with an empty one: outputs" in done.err
+    assert [one["path"] for one in cli.row("@last")["outputs"]] == ["outputs/new.txt"]

@@ -151,7 +151,7 @@ def test_without_python_secrets_are_refused_before_anything_starts(cli: Cli, scr
 
 def as_caller(cli: Cli, *args: str) -> subprocess.CompletedProcess[bytes]:
     """The command as an ordinary user who may use the engine's socket."""
-    group = os.stat("/var/run/docker.sock").st_gid
+    group = Path("/var/run/docker.sock").stat().st_gid
     argv = ["setpriv", f"--reuid={CALLER}", f"--regid={CALLER}", f"--groups={group}", "--", *cli.argv(*args)]
     env = {**cli.env, "HOME": str(cli.home.parent)}
     return subprocess.run(argv, cwd=cli.cwd, env=env, capture_output=True, check=False, stdin=subprocess.DEVNULL)
@@ -208,8 +208,8 @@ def test_a_python_without_the_resource_module_is_enough(cli: Cli, script: Script
     """Debian's python3-minimal has none, and wait4 would reap the script and then lose its status."""
     tag = f"runner-test-minimal:{os.getpid()}"
     hide = "RUN rm -f /usr/lib/python3*/lib-dynload/resource.*"
-    subprocess.run(["docker", "build", "-q", "-t", tag, "-"], input=f"FROM {image}\nUSER root\n{hide}\n".encode(), check=True,
-                   capture_output=True)  # fmt: skip
+    dockerfile = f"FROM {image}\nUSER root\n{hide}\n".encode()
+    subprocess.run(["docker", "build", "-q", "-t", tag, "-"], input=dockerfile, check=True, capture_output=True)
     try:
         script("a.sh", "exit 3")
         done = cli("submit", "a.sh", "--backend", "docker", "--image", tag, "--wait", "--json")

@@ -70,12 +70,9 @@ def certificates(folder: Path) -> None:
 @contextmanager
 def forwarder(folder: Path, port: int) -> Iterator[None]:
     """The engine of this machine behind TLS with client certificates: what `dockerd --tlsverify` puts before its API."""
-    argv = [
-        "socat",
-        f"OPENSSL-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,cert={folder}/server-cert.pem,key={folder}/server-key.pem,"
-        f"cafile={folder}/ca.pem,verify=1",
-        "UNIX-CONNECT:/var/run/docker.sock",
-    ]
+    listen = f"OPENSSL-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,verify=1,cafile={folder}/ca.pem"
+    listen += f",cert={folder}/server-cert.pem,key={folder}/server-key.pem"
+    argv = ["socat", listen, "UNIX-CONNECT:/var/run/docker.sock"]
     process = subprocess.Popen(argv, start_new_session=True, stderr=subprocess.DEVNULL)
     try:
         yield
@@ -113,7 +110,8 @@ def ssh(tmp_path: Path, eventually: Eventually) -> Iterator[Remote]:
     docker = Path(shutil.which("docker") or "/usr/bin/docker").parent
     (folder / "sshd_config").write_text(
         f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\nStrictModes no\n"
-        f"PidFile {folder}/pid\nPasswordAuthentication no\nUsePAM no\nPermitRootLogin yes\nSetEnv PATH={docker}:/usr/bin:/bin\n"
+        f"PidFile {folder}/pid\nPasswordAuthentication no\nUsePAM no\nPermitRootLogin yes\n"
+        f"SetEnv PATH={docker}:/usr/bin:/bin\n"
     )
     Path("/run/sshd").mkdir(exist_ok=True)
     (folder / "config").write_text(
