@@ -729,7 +729,7 @@ def say(line: str) -> None:
 def parse(argv: list) -> tuple:
     """(options, what is wrong with them or None). Reads on after an error, so that --status is known if it is there."""
     options = {"status": None, "attempt": None, "timeout": None, "grace": 10.0, "secrets": None, "cgroup": []}
-    options.update(output=[], contract=False, log_status=False, command=[])
+    options.update(output=[], contract=False, log_status=False, merge=False, command=[])
     wrong = []
     words = list(argv)
     while words:
@@ -738,7 +738,7 @@ def parse(argv: list) -> tuple:
         if word == "--":
             options["command"] = words
             break
-        if word in ("--contract", "--log-status"):
+        if word in ("--contract", "--log-status", "--merge"):
             options[name] = True
         elif word not in ("--status", "--attempt", "--timeout", "--grace", "--secrets", "--cgroup", "--output"):
             wrong.append(f"unknown option {word}")
@@ -838,6 +838,8 @@ def tidy(options: dict, record: Record, script: Script) -> None:
 def main(argv: list) -> int:
     """Never raises: whatever happens ends in a record. Returns the code to exit with."""
     options, wrong = parse(argv)
+    if options["merge"]:
+        quietly(os.dup2, 1, 2)
     if options["contract"] and not wrong:
         print(CONTRACT, flush=True)
         return 0

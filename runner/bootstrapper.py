@@ -51,7 +51,8 @@ def arguments(
         argv: the user's command. key: the attempt's key. record: path of status.json.
         secrets: path of the secrets file. outputs: folder inside the working directory → folder to move it to.
     """
-    options = ["--status", record, "--attempt", key, "--grace", f"{limits.grace_s:g}"]
+    # One log for both streams: through two pipes an engine would swap their lines.
+    options = ["--merge", "--status", record, "--attempt", key, "--grace", f"{limits.grace_s:g}"]
     if limits.timeout_s is not None:
         options += ["--timeout", f"{limits.timeout_s:g}"]
     if secrets is not None:

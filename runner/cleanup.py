@@ -40,6 +40,10 @@ def _containers(store: Store) -> list[str]:
     engine = Engine()
     removed = []
     try:
+        for found in engine.labelled("runner.probe=1"):
+            if found["State"] != "running":
+                engine.remove(found["Id"])
+                removed.append(found["Names"][0].lstrip("/"))
         containers = engine.labelled(f"runner.store={store.id}")
         # After the containers: a run that was accepted in between has none among them.
         live = {run.name for run in store.live()}

@@ -72,6 +72,9 @@ _MIGRATIONS = (
 _BUSY_S = 60
 """How long a writer waits for others. 50 submits at once on two cores need about one second."""
 
+_STRAY_S = 60.0
+"""A folder without a row may belong to a submit that is still copying; one that was not touched for so long does not."""
+
 _TERMINAL = tuple(status.value for status in Status if status.terminal)
 _LIVE_SQL = f"status NOT IN ({', '.join('?' * len(_TERMINAL))})"
 
@@ -257,12 +260,20 @@ class Store:
                 try:
                     folder.root.mkdir(mode=0o700)
                 except FileExistsError:
-                    if name is None:
+                    if name is None or self._clear_stray(name):
                         continue
                     raise ConflictError(
                         f"there is a run named {name!r} already", f"choose another name, or: runner delete {name}"
                     ) from None
                 return chosen, folder
+
+    def _clear_stray(self, name: str) -> bool:
+        """Remove what a killed submit left under this name; whether there was such a thing."""
+        root = self.folder(name).root
+        if self.has(name) or root not in self.strays(older_than_s=_STRAY_S):
+            return False
+        remove_tree(root)
+        return True
 
     def discard(self, name: str) -> None:
         """Remove the folder of a run that was reserved and not accepted."""

@@ -32,7 +32,7 @@ def open_backend(name: str, store: Store) -> Backend:
             return DockerBackend(store)
         case "azureml":
             raise CapabilityError(
-                "this version of runner cannot submit to Azure ML yet: it runs scripts on this machine only",
+                "this version of runner cannot submit to Azure ML (azureml) yet: it runs scripts on this machine only",
                 "use --backend docker or process; and leave --compute out, or say --compute local",
             )
         case _:

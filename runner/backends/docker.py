@@ -38,6 +38,7 @@ _RECHECK_S = 5.0
 """Ask the engine at least this often, in case a log stream hangs; ends are otherwise seen by the stream's end."""
 
 
+_PROBE_S = 60.0
 _SETTLE_S = 10.0
 """A busy engine calls a container stopped so long after its output has ended."""
 
@@ -497,16 +498,23 @@ class DockerBackend:
             "Labels": {"runner.probe": "1"},
             "HostConfig": {"NetworkMode": "none"},
         }
+        for old in self._engine.labelled("runner.probe=1"):  # of a process that was killed in the lines below
+            if time.time() - old["Created"] > _PROBE_S * 5:
+                self._engine.remove(old["Id"])
         container = self._engine.create(name, config)
         try:
             self._engine.start(container)
-            self._engine.wait_stopped(container, 60)
+            if not self._engine.wait_stopped(container, _PROBE_S):
+                raise UnavailableError(
+                    "the engine does not end a container that asks an image for its Python", "try again"
+                )
             found = self._engine.inspect(container)
             return "python3" if found and found["State"]["ExitCode"] == 0 else ""
-        except UnavailableError:
+        except BackendError as error:
+            # The answer is remembered, so an engine's passing trouble must not be taken for an image without Python.
+            if error.code == 400:  # no such executable, or not for this machine
+                return ""
             raise
-        except BackendError:  # no such executable
-            return ""
         finally:
             self._engine.remove(container)
 

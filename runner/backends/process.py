@@ -32,6 +32,9 @@ _KEY = "RUNNER_KEY"
 """In the script's environment, so that what is left of a task can be told from everything else on the machine."""
 
 
+_COPIER_S = 10.0
+"""A process that escaped everything may hold the log open for ever; so long the end waits for it."""
+
 _CAPABILITIES = Capabilities(
     images=False, cpus=False, memory=False, gpus=False, shm=False, secrets=True, isolates=False
 )
@@ -46,6 +49,7 @@ class ProcessBackend:
         self._facts = facts
         self._tasks: dict[Handle, Task] = {}
         self._children: dict[Handle, subprocess.Popen[bytes]] = {}
+        self._copiers: dict[Handle, subprocess.Popen[bytes]] = {}
         self._pidfds: dict[Handle, int] = {}
         self.capabilities = cgroups.capabilities(_CAPABILITIES)
 
@@ -95,7 +99,7 @@ class ProcessBackend:
             if task.secrets:
                 secretfile.write(task.key, task.secrets, os.getuid(), os.getgid())
             cgroups.make(task.key, task.limits)
-            log = os.open(task.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            log, copier = _copier(task.log)
             try:
                 child = subprocess.Popen(
                     rendered["argv"], cwd=str(rendered["cwd"]), env={**os.environ, **_strings(rendered["env"])},  # type: ignore[call-overload]
@@ -107,6 +111,7 @@ class ProcessBackend:
             os.close(lock)
         handle = _handle(child.pid, _start_time(child.pid), task)
         self._children[handle] = child
+        self._copiers[handle] = copier
         self._tasks[handle] = task
         self._open(handle, child.pid)
         return handle
@@ -178,6 +183,7 @@ class ProcessBackend:
         task = self._tasks[handle]
         if final_outcome(read_record(task.box.record), task.key) is None:
             _kill_leftovers(task.key)
+        _await_copier(task.log)
         self._forget(handle)
 
     def remove(self, handle: Handle) -> None:
@@ -189,8 +195,9 @@ class ProcessBackend:
         secretfile.remove(key)
 
     def _forget(self, handle: Handle) -> None:
-        if (child := self._children.pop(handle, None)) is not None:
-            child.poll()  # it has ended, though maybe nobody looked: leave no zombie
+        for children in (self._children, self._copiers):
+            if (child := children.pop(handle, None)) is not None and child.poll() is None:
+                child.returncode = 0  # it cannot be waited for; not our concern any more
         if (fd := self._pidfds.pop(handle, None)) is not None:
             os.close(fd)
 
@@ -199,9 +206,50 @@ class ProcessBackend:
         for handle in [*self._pidfds]:
             fd = self._pidfds.pop(handle)
             os.close(fd)
-        for child in self._children.values():
+        for child in (*self._children.values(), *self._copiers.values()):
             child.returncode = child.returncode if child.returncode is not None else 0  # no ResourceWarning: meant
         self._children.clear()
+        self._copiers.clear()
+
+
+def _copier(log: Path) -> tuple[int, subprocess.Popen[bytes]]:
+    """The writing end of a pipe, and the process that copies it to the log.
+
+    A script that opens /dev/stderr would truncate the log if that were the file itself; a pipe it cannot. The copier is
+    no child of the script's session, outlives us, ends with the last writer, and holds the log's lock until then.
+    """
+    read, write = os.pipe2(os.O_CLOEXEC)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        copier = subprocess.Popen(
+            ["cat"], stdin=read, stdout=file, stderr=subprocess.DEVNULL, start_new_session=True, cwd="/",
+            env={"PATH": os.defpath},
+        )  # fmt: skip
+    except BaseException:
+        os.close(write)
+        raise
+    finally:
+        os.close(read)
+        os.close(file)
+    return write, copier
+
+
+def _await_copier(log: Path) -> None:
+    """Wait until the log is whole: its copier has seen the end of the last writer, a millisecond after the script's."""
+    try:
+        file = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    deadline = time.monotonic() + _COPIER_S
+    try:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(0.002)
+    finally:
+        os.close(file)
 
 
 def _lock(task: Task) -> int | None:

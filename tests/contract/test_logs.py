@@ -123,3 +123,11 @@ def test_a_script_that_prints_nothing_has_an_empty_log(cli: Cli, api: Api, scrip
     row = api.run(script("quiet.sh", ":\n"))
     done = cli("logs", row["name"])
     assert (done.code, done.out_bytes) == (0, b"")
+
+
+def test_a_script_that_opens_its_streams_by_name_loses_nothing(api: Api, script: Callable[[str, str], Path]) -> None:
+    """`> /dev/stderr` would truncate the log if that were a file; and lines of both streams keep their order."""
+    text = "echo 1\necho 2 > /dev/stderr\necho 3 > /dev/stdout\necho 4 >&2\necho 5\n"
+    name = api.submit(script("a.sh", text))
+    assert api.ended(name)["reason"] == "Completed"
+    assert api.log(name) == b"1\n2\n3\n4\n5\n"

@@ -51,10 +51,18 @@ def home(small: Path) -> Iterator[Path]:
 
 def _fill(folder: Path, leave: int) -> Path:
     """Take all room but `leave` bytes."""
-    status = os.statvfs(folder)
     path = folder / "ballast"
+
+    def filled() -> bool:
+        status = os.statvfs(folder)
+        try:
+            os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_frsize - leave)
+        except OSError:  # the run wrote something between the two calls
+            return False
+        return True
+
     with path.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_frsize - leave)
+        eventually(filled, "the disk is full")
     return path
 
 
