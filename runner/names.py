@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _ADJECTIVES = (
     "able amber ample apt avid bold brave brief bright brisk calm clear clever cosy crisp deft eager early easy fair "
@@ -23,5 +27,10 @@ _LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 
 def fresh_name() -> str:
     """A random name: 80 x 80 pairs of words and four letters, about 5e9 of them."""
-    tail = "".join(secrets.choice(_LETTERS) for _ in range(4))
-    return f"{secrets.choice(_ADJECTIVES.split())}-{secrets.choice(_NOUNS.split())}-{tail}"
+    tail = "".join(_choice(_LETTERS) for _ in range(4))
+    return f"{_choice(_ADJECTIVES.split())}-{_choice(_NOUNS.split())}-{tail}"
+
+
+def _choice(of: Sequence[str]) -> str:
+    """One of them, from the kernel's randomness; the module `secrets` does the same and costs 13 ms to import."""
+    return of[int.from_bytes(os.urandom(8), "big") % len(of)]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import sqlite3
 import stat
@@ -508,7 +507,7 @@ class Store:
         if found is None:
             with self._transaction() as db:
                 db.execute("INSERT OR IGNORE INTO facts (key, value) VALUES ('store.id', ?)",
-                           (json.dumps(secrets.token_hex(8)),))  # fmt: skip
+                           (json.dumps(os.urandom(8).hex()),))  # fmt: skip
             found = self.fact("store.id")
         return str(found)
 

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import threading
-import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,6 +142,8 @@ def supervise(home: Path, name: str, secrets: Mapping[str, str] | None) -> None:
         finally:
             backend.close()
     except Exception as error:  # noqa: BLE001 - the last line of defence; the traceback is kept
+        import traceback
+
         traceback.print_exc()
         text = error.message if isinstance(error, RunnerError) else f"{type(error).__name__}: {error}"
         store.end(run, verdict.internal_fault(text), attempts=max(1, store.get(name).attempts))

@@ -6,7 +6,6 @@ supervisor pays this import. Bodies are JSON in, bytes out; a stream hands over 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -43,6 +42,8 @@ def _context_host() -> str | None:
         name = name or json.loads((config_dir / "config.json").read_bytes()).get("currentContext")
         if not name or name == "default":
             return None
+        import hashlib  # 5 ms, only where a context is in use
+
         digest = hashlib.sha256(name.encode()).hexdigest()
         meta = json.loads((config_dir / "contexts" / "meta" / digest / "meta.json").read_bytes())
         return str(meta["Endpoints"]["docker"]["Host"])
