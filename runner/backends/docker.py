@@ -207,8 +207,11 @@ class DockerBackend:
         try:
             handle = self._engine.create(f"runner-{task.key}", dict(config))
         except BackendError as error:
-            if error.code != 409 or (found := self.find(task)) is None:
+            if error.code != 409:
                 raise
+            if (found := self.find(task)) is None:
+                # Taken, and not there yet: a supervisor was killed while the engine was creating it for it.
+                raise UnavailableError(f"the container of task {task.key} is still being created") from error
             self.watch(task, found)
             return found
         self._start(handle, task)

@@ -304,7 +304,8 @@ def test_ctrl_c_at_any_moment_is_no_traceback(cli: Cli, hello: str) -> None:
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-        assert process.returncode in {0, 130}, err
+        # The last moment is the interpreter's own end, where the signal itself ends it: 130 to a shell, too.
+        assert process.returncode in {0, 130, -signal.SIGINT}, err
         assert b"Traceback" not in err
         accepted = {run["name"] for run in cli("list", "--json", "--limit", "99").json}
         if b"nothing was submitted" in err:

@@ -201,7 +201,8 @@ def _untrue(cli: Cli, plan: Plan, row: dict[str, Any], count: int) -> Iterator[s
     if count != 1:
         yield f"the script ran {count} times"
     folder = cli.home / "runs" / plan.name / "attempts" / "1"
-    if (log := (folder / "log").read_bytes()) != b"began\nended\n":
+    log = (folder / "log").read_bytes() if (folder / "log").exists() else None
+    if log != b"began\nended\n":
         yield f"the log is {log!r}"
     if not (folder / "artifacts" / "outputs" / "left").exists():
         yield "the outputs are not there"
