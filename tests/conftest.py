@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE_S = 60.0
+
+# A shell that starts us in the background has Ctrl-C ignored, and that is inherited; the commands under test must hear it.
+with suppress(ValueError):  # a worker's second thread
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,12 @@ def _shown_by_processes(value: bytes) -> list[int]:
 
 
 def _files_with(value: bytes, root: Path) -> list[Path]:
-    return [path for path in root.rglob("*") if path.is_file() and value in path.read_bytes()]
+    found = []
+    for path in root.rglob("*"):
+        with suppress(FileNotFoundError):  # of another test, or of SQLite, and gone meanwhile
+            if path.is_file() and value in path.read_bytes():
+                found.append(path)
+    return found
 
 
 def _shown_by_engine() -> str:
