@@ -52,7 +52,9 @@ def explain(stage: str, libs: Libs, lines: Sequence[str], exit_code: int, *, oom
         case "pip":
             return _pip(libs, _from(lines, _UV_START), hints, where)
         case "r-build":
-            return _culprit(libs.cran, "r", [line for line in lines if _R.match(line)] or list(lines), hints, where)
+            return _culprit(
+                libs.r_packages, "r", [line for line in lines if _R.match(line)] or list(lines), hints, where
+            )
         case "apt":
             return _culprit(libs.apt, stage, [line for line in lines if _APT.match(line)] or list(lines), hints, where)
         case _:

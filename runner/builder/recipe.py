@@ -81,7 +81,7 @@ def plan(libs: Libs, base_id: str) -> tuple[Layer, ...]:
     files = named_files(libs.files, libs.path.resolve().parent)
     source = {f"src/{name}": raw for name, raw in files.items()}
     apt = tuple(package.spec for package in libs.apt)
-    cran = tuple(package.spec for package in libs.cran)
+    cran = tuple(package.spec for package in libs.r_packages)
     layers: list[Layer] = []
 
     def add(stage: str, script: str, inputs: Mapping[str, bytes], items: Iterable[str] = (), rest: object = "") -> None:

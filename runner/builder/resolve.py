@@ -48,12 +48,14 @@ def resolve(session: Session, libs: Libs, image: str) -> cran.Resolved:
     for package in libs.apt:
         _check_apt(package, available)
     resolved = cran.Resolved()
-    if libs.cran:
-        session.report("resolve", f"{len(libs.cran)} R packages …")
+    if libs.r_packages:
+        session.report("resolve", f"{len(libs.r_packages)} R packages …")
         resolved = _resolve_r(session, libs, available)
     parts = [f"{len(libs.apt)} apt"] if libs.apt else []
-    if libs.cran:
-        parts.append(f"{len(libs.cran)} R: {len(resolved.binary)} Debian binaries, {len(resolved.source)} from source")
+    if libs.r_packages:
+        parts.append(
+            f"{len(libs.r_packages)} R: {len(resolved.binary)} Debian binaries, {len(resolved.source)} from source"
+        )
     session.report("resolve", ", ".join(parts))
     return resolved
 
@@ -81,7 +83,7 @@ def _resolve_r(session: Session, libs: Libs, available: Available) -> cran.Resol
     r_version = available.r_of_base or ".".join(rversion.from_debian(r_debian).split(".")[:3])
     repos = cran.repositories(libs.repos)
     resolver = cran.Resolver({} if available.r_of_base else debian, repos, r_version, session.ca_bundle)
-    return resolver.resolve(libs.cran)
+    return resolver.resolve(libs.r_packages)
 
 
 def _available(done: Finished) -> Available:

@@ -44,7 +44,7 @@ def finish(session: Session, libs: Libs, image: Image, tag: str) -> Image:
         "user": user,
         "env": dict(libs.env),
         "apt": [package.name for package in libs.apt],
-        "cran": [package.name for package in libs.cran],
+        "cran": [package.name for package in libs.r_packages],
         "pip": {package.name: libs.imports.get(package.name) for package in libs.pip},
     }
     inputs = {f"bootstrap/{name}": raw for name, raw in bootstrap_files().items()}

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-Kind = Literal["apt", "pip", "cran"]
+Kind = Literal["apt", "conda", "pip", "cran", "bioconductor", "github"]
+R_KINDS: tuple[Kind, ...] = ("cran", "bioconductor", "github")
 
 _LATER = {
     "": {
@@ -50,6 +51,20 @@ _LATER = {
 
 
 @dataclass(frozen=True, slots=True)
+class Remote:
+    """Where an R package is had that no repository offers.
+
+    kind: `github` (target `owner/repo`, ref: tag, branch or commit, subdir: folder in it), `url` (of a source archive) or
+    `path` (absolute, of a source archive or folder).
+    """
+
+    kind: Literal["github", "url", "path"]
+    target: str
+    ref: str | None = None
+    subdir: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Package:
     """One declared library. `spec` is the text as declared, `name` as its package manager calls it."""
 
@@ -64,6 +79,8 @@ class Package:
     """apt: the version or pattern asked for."""
     marker: str | None = None
     """pip: the environment marker, when there is one."""
+    remote: Remote | None = None
+    """github: where its source is. Then `name` is a guess until its DESCRIPTION has been read."""
 
     def error(self, message: str, *hints: str) -> SpecError:
         """A SpecError at the place where the package is declared."""
@@ -76,7 +93,10 @@ class Libs:
 
     pip_lines: the items of `pip` as uv takes them in a requirements file. pip_rest: options and constraints that bear on
     all of them. files: what the items name, absolute.
-    r: R is wanted, even with no package. repos: CRAN-like repositories in the order of preference.
+    r: R is wanted, even with no package. repos: CRAN-like repositories in the order of preference. snapshot: the day
+    (YYYY-MM-DD) whose binary repository is asked. sysreqs: install the system libraries that source packages need.
+    python: the version asked for, `3.11`. conda_channels: addresses or names, local folders as absolute `file://`.
+    run: shell commands, in order. user: the run-time user, a name or `uid[:gid]`. registry: where the image is pushed to.
     """
 
     path: Path
@@ -89,8 +109,17 @@ class Libs:
     pip_rest: tuple[str, ...]
     files: tuple[Path, ...]
     r: bool
-    cran: tuple[Package, ...]
+    r_packages: tuple[Package, ...]
     repos: tuple[str, ...]
+    snapshot: str | None = None
+    sysreqs: bool = True
+    python: str | None = None
+    python_line: int | None = None
+    conda: tuple[Package, ...] = ()
+    conda_channels: tuple[str, ...] = ()
+    run: tuple[str, ...] = ()
+    user: str | None = None
+    registry: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     imports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ca_bundle: Path | None = None
@@ -98,7 +127,7 @@ class Libs:
     @property
     def declared(self) -> tuple[Package, ...]:
         """Every library that the finished image must contain."""
-        return (*self.apt, *self.cran, *self.pip)
+        return (*self.apt, *self.conda, *self.r_packages, *self.pip)
 
 
 class _Model(BaseModel):
@@ -205,7 +234,7 @@ def _resolved(model: _LibsFile, document: Document, path: Path) -> Libs:
         pip_rest=tuple(requirements.rest),
         files=tuple(requirements.files),
         r=model.r is not None,
-        cran=cran,
+        r_packages=cran,
         repos=tuple(r.repos),
         env=model.env,
         imports=imports,

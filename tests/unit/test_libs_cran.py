@@ -80,7 +80,7 @@ def _resolve(repo: Path, tmp_path: Path) -> Callable[..., Resolved]:
         items = "".join(f'    - "{item}"\n' for item in cran)
         (tmp_path / "libs.yaml").write_text(f"r:\n  cran:\n{items}")
         debian = {"jsonlite": "1.8.4", "rcpp": "1.0.10", "zoo": "1.8-11"}
-        return Resolver(debian, repos, "4.2.2", None).resolve(load(tmp_path / "libs.yaml").cran)
+        return Resolver(debian, repos, "4.2.2", None).resolve(load(tmp_path / "libs.yaml").r_packages)
 
     return run
 

@@ -75,7 +75,7 @@ def test_the_whole_file(loads: Load, tmp_path: Path) -> None:
     assert [path.relative_to(tmp_path).as_posix() for path in libs.files] == [
         "local/thing-1.2-py3-none-any.whl", "requirements.txt", "more/c.txt",
     ]  # fmt: skip
-    assert [(p.name, p.constraints) for p in libs.cran] == [
+    assert [(p.name, p.constraints) for p in libs.r_packages] == [
         ("data.table", ()),
         ("DBI", (("==", "1.2.3"),)),
         ("ggplot2", ((">=", "3.4"), ("<", "4"))),
@@ -90,7 +90,7 @@ def test_the_whole_file(loads: Load, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["r:\n", "r: {}\n", "r: {cran: }\n", "r: {cran: []}\n"])
 def test_r_without_packages_is_r(loads: Load, text: str) -> None:
     libs = loads(text)
-    assert (libs.r, libs.cran) == (True, ())
+    assert (libs.r, libs.r_packages) == (True, ())
 
 
 def test_empty_keys_are_as_left_out_and_the_folder_gives_the_name(tmp_path: Path) -> None:

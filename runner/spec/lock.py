@@ -1,0 +1,161 @@
+"""libs.lock: exactly what an image is made of, across apt, conda, pip and R. Stdlib only: every `submit` may read one.
+
+JSON with one package a line, so that a diff of two locks reads as a list of changes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from runner.errors import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+VERSION = 1
+LockedKind = Literal["apt", "conda", "r", "pip"]
+KINDS: tuple[LockedKind, ...] = ("apt", "conda", "r", "pip")
+_FIX = "delete it to have everything resolved anew, or bring back the last good one"
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """One package, exactly.
+
+    name: as its manager calls it (R: the R package's name, also where it comes as a Debian binary).
+    version: as its manager writes it. source: `debian` (an R package that apt installs), or the address that it is fetched
+    from, never with credentials, or "" (apt's own sources, the Python index). hashes: `sha256:…` of each file that is good
+    for it. stage: apt: the layer that installs it. build: conda: its build string.
+    """
+
+    kind: LockedKind
+    name: str
+    version: str
+    source: str = ""
+    hashes: tuple[str, ...] = ()
+    stage: str = ""
+    build: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The image that was started from. reference: as named. digest: the registry's, "" where it has none. id: the
+    engine's. recipe: hash of the scripts that made it on this machine, else ""."""
+
+    reference: str
+    id: str
+    digest: str = ""
+    recipe: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """See the module. declared: what was asked for when it was written, key → items, by which a later change is told.
+
+    platform: `linux/amd64`. python, r: versions in the image (r: "" without R).
+    """
+
+    base: Base
+    platform: str
+    python: str
+    r: str
+    declared: Mapping[str, tuple[str, ...]]
+    packages: tuple[Locked, ...]
+
+    def of(self, kind: LockedKind) -> tuple[Locked, ...]:
+        """The packages of one kind."""
+        return tuple(package for package in self.packages if package.kind == kind)
+
+    def find(self, kind: LockedKind, name: str) -> Locked | None:
+        """The package of that kind and name."""
+        return next((package for package in self.packages if package.kind == kind and package.name == name), None)
+
+    def to_text(self) -> str:
+        """As it stands in the file. The same lock gives the same bytes."""
+        packages = sorted(self.packages, key=lambda each: (KINDS.index(each.kind), each.name, each.version))
+        rows = [json.dumps({key: value for key, value in asdict(each).items() if value}) for each in packages]
+        declared = [f"    {json.dumps(key)}: {json.dumps(list(items))}" for key, items in sorted(self.declared.items())]
+        head = {"version": VERSION, "platform": self.platform, "python": self.python, "r": self.r}
+        lines = [f"  {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]
+        base = json.dumps({key: value for key, value in asdict(self.base).items() if value})
+        lines.append(f'  "base": {base},\n')
+        lines.append(f'  "declared": {_block("{", declared, "}")},\n')
+        lines.append(f'  "packages": {_block("[", [f"    {row}" for row in rows], "]")}\n')
+        return "{\n" + "".join(lines) + "}\n"
+
+
+def lock_name(libs: Path) -> str:
+    """The name of the lock beside a libs file: `libs.yaml` → `libs.lock`, `renv.lock` → `renv.libs.lock`."""
+    name = f"{libs.stem}.lock"
+    return name if name != libs.name else f"{libs.stem}.libs.lock"
+
+
+def read(path: Path) -> Lock | None:
+    """The lock in a file; None when there is no such file.
+
+    Raises:
+        SpecError: it is no lock, or a newer runner's.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeError) as error:
+        raise SpecError(f"cannot be read: {error}", _FIX, file=str(path)) from None
+    return parse(text, str(path))
+
+
+def parse(text: str, shown: str) -> Lock:
+    """A lock's text as a Lock; `shown` names it in errors.
+
+    Raises:
+        SpecError: it is no lock, or a newer runner's.
+    """
+    try:
+        data: dict[str, Any] = json.loads(text)
+        version = data["version"]
+        if version != VERSION:
+            newer = "a newer version of runner wrote it: update runner, or delete the lock"
+            raise SpecError(f"its format is version {version!r}, expected {VERSION}", newer, file=shown)
+        return Lock(
+            base=Base(**data["base"]),
+            platform=data["platform"],
+            python=data["python"],
+            r=data["r"],
+            declared={key: tuple(items) for key, items in data["declared"].items()},
+            packages=tuple(_locked(data["packages"])),
+        )
+    except json.JSONDecodeError as error:
+        what = "it holds the marks of a git conflict" if "<<<<<<<" in text else f"it is no JSON: {error.msg}"
+        raise SpecError(what, _FIX, file=shown, line=error.lineno) from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SpecError(f"it is no lock of runner: {error}", _FIX, file=shown) from None
+
+
+def write(path: Path, lock: Lock) -> None:
+    """Write aside, then rename: a reader sees the old lock or the new one.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(lock.to_text(), encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _locked(items: list[dict[str, Any]]) -> Iterator[Locked]:
+    for item in items:
+        if item["kind"] not in KINDS:
+            raise KeyError(item["kind"])
+        yield Locked(**{**item, "hashes": tuple(item.get("hashes", ()))})
+
+
+def _block(start: str, lines: list[str], end: str) -> str:
+    return f"{start}\n" + ",\n".join(lines) + f"\n  {end}" if lines else start + end
