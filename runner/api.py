@@ -213,16 +213,29 @@ def submit(
     return Run(store, row.name)
 
 
-def build(libs: str | Path = "libs.yaml", *, tag: str | None = None, no_cache: bool = False,
+def build(libs: str | Path = "libs.yaml", *, tag: str | None = None, no_cache: bool = False, locked: bool = False,
+          upgrade: Sequence[str] = (), secrets: Sequence[str] = (),
           say: Callable[[str, str], None] | None = None) -> BuiltImage:  # fmt: skip
-    """Build the image of a libs.yaml, verify every library in it, and tag it; an unchanged file builds nothing.
+    """Build the image of a libs file, verify every library in it, and tag it; an unchanged file builds nothing.
+
+    Args:
+        locked: build exactly the lock, or fail. upgrade: names of packages to resolve anew, `*` for all.
+        secrets: names of environment variables whose values `run` commands find as files below /run/secrets.
 
     Raises:
         SpecError, BuildError, UnavailableError: nothing was tagged.
     """
+    from runner.builder import Options
     from runner.builder import build as build_image
 
-    return build_image(Path(libs), tag=tag, no_cache=no_cache, progress=say or (lambda _stage, _text: None))
+    options = Options(
+        no_cache=no_cache,
+        locked=locked,
+        upgrade=frozenset(upgrade),
+        secrets=tuple(secrets),
+        progress=say or (lambda _stage, _text: None),
+    )
+    return build_image(Path(libs), tag=tag, options=options)
 
 
 def get(reference: str, home: Path | None = None) -> Run:

@@ -414,7 +414,8 @@ def _built_image(engine: Engine, libs: Path | None, say: Say, *, build: bool) ->
         raise CapabilityError(f"the image of {path} has not been built yet", f"runner build --libs {path}")
     if libs is None:
         say("image", "building the default Python + R image, once")
+    from runner.builder import Options
     from runner.builder import build as build_image
 
-    image = build_image(path, progress=say)
+    image = build_image(path, options=Options(progress=say))
     return image.id, image.tag

@@ -11,7 +11,8 @@ import tarfile
 from typing import TYPE_CHECKING
 
 from runner.assets import asset
-from runner.errors import BuildError, ImageError, SpecError
+from runner.errors import BuildError, ImageError
+from runner.spec.lock import Base
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +30,11 @@ _CREATED = "2023-06-10T00:00:00Z"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def ensure(session: Session, libs: Libs) -> Image:
-    """The base image, on the engine when this returns.
+def ensure(session: Session, libs: Libs, locked: Base | None = None) -> tuple[Image, Base]:
+    """The base image, on the engine when this returns, and how a lock names it.
+
+    Args:
+        locked: the base of the lock; that very image is taken where it can be had, else what its name stands for now.
 
     Raises:
         SpecError: the registry knows no such image.
@@ -38,23 +42,65 @@ def ensure(session: Session, libs: Libs) -> Image:
         BuildError: the default base can be neither pulled nor made.
     """
     reference = libs.base or DEFAULT
-    candidates = (reference, MADE) if reference == DEFAULT else (reference,)
-    for candidate in candidates:
+    same = locked if locked is not None and locked.reference in {reference, MADE} else None
+    image = _locked(session, same) if same is not None else None
+    if image is not None and same is not None:
+        session.report("base", f"{same.reference}  {image.id[:19]}")
+        return image, same
+    image, name = _current(session, libs, reference)
+    digest = next((each.partition("@")[2] for each in image.digests if _repository(each) == _repository(reference)), "")
+    return image, Base(name, image.id, digest, recipe_hash() if name == MADE else "")
+
+
+def _locked(session: Session, base: Base) -> Image | None:
+    """The very image of a lock, where the engine has it or the registry gives it."""
+    if image := session.engine.inspect(base.id):
+        return image
+    if not base.digest:
+        return None
+    try:
+        return _pull(session, f"{_repository(base.reference)}@{base.digest}")
+    except ImageError as error:
+        session.note(str(error))
+        return None
+
+
+def _current(session: Session, libs: Libs, reference: str) -> tuple[Image, str]:
+    """The image that a name stands for now, and the name."""
+    for candidate in (reference, MADE) if reference == DEFAULT else (reference,):
         if image := session.engine.inspect(candidate):
             session.report("base", f"{candidate}  {image.id[:19]}")
-            return image
-    session.report("base", f"pulling {reference} …")
+            return image, candidate
     try:
-        image = session.engine.pull(reference, lambda text: session.report("base", f"{text} …"))
+        image = _pull(session, reference)
     except ImageError as error:
         session.note(str(error))
         if reference == DEFAULT:
-            return _make(session, error)
+            return _make(session, error), MADE
         if error.retryable:
             raise
-        raise SpecError(error.message, *error.hints, file=str(libs.path), line=libs.base_line, key="base") from None
+        raise libs.error("base", libs.base_line, error.message, *error.hints) from None
     session.report("base", f"{reference}  {image.id[:19]}  pulled")
-    return image
+    return image, reference
+
+
+def _pull(session: Session, reference: str) -> Image:
+    session.report("base", f"pulling {reference} …")
+    return session.engine.pull(reference, lambda text: session.report("base", f"{text} …"))
+
+
+def _repository(reference: str) -> str:
+    """`host:5000/name:tag` → `host:5000/name`."""
+    head, slash, last = reference.partition("@")[0].rpartition("/")
+    return head + slash + last.partition(":")[0]
+
+
+def recipe_hash() -> str:
+    """The hash of the scripts that make the default base."""
+    digest = hashlib.sha256()
+    for script in sorted((asset("images") / "debian").glob("*.sh")):
+        digest.update(script.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _make(session: Session, why: ImageError) -> Image:

@@ -1,26 +1,29 @@
-"""`build`: from a libs file to a verified image, by the shortest way there is."""
+"""`build`: from a libs file to a lock, and from the lock to a verified image, by the shortest way there is."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.assets import asset
-from runner.builder.recipe import content_tag
+from runner.builder.recipe import content_tag, lock_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from runner.builder.session import Session
     from runner.builder.verify import Library
     from runner.docker_api.images import Engine, Image
+    from runner.spec.libs import Libs
+    from runner.spec.lock import Lock
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltImage:
     """A verified image. id: `sha256:…`. added_bytes: beyond the layers that were there before. built: False when nothing
-    had to be done. log: the full build log, None when nothing was built."""
+    had to be done. log: the full build log, None when nothing was built. lock: the file that says exactly what is in it."""
 
     id: str
     tag: str
@@ -31,6 +34,25 @@ class BuiltImage:
     libraries: tuple[Library, ...]
     seconds: float
     log: Path | None
+    lock: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to build.
+
+    no_cache: every layer anew (downloads are still cached). locked: exactly the lock, or fail. upgrade: names of packages to
+    resolve anew, `*` for all. secrets: variables of the environment whose values `run` commands find in files. platform:
+    that the image must have, `linux/amd64`; None: the engine's.
+    """
+
+    no_cache: bool = False
+    locked: bool = False
+    upgrade: frozenset[str] = frozenset()
+    secrets: tuple[str, ...] = ()
+    platform: str | None = None
+    log: Path | None = None
+    progress: Callable[[str, str], None] = field(default=lambda _stage, _text: None)
 
 
 def default_libs() -> Path:
@@ -38,90 +60,167 @@ def default_libs() -> Path:
     return asset("images") / "python-r" / "libs.yaml"
 
 
-def build(
-    libs: Path,
-    *,
-    tag: str | None = None,
-    no_cache: bool = False,
-    progress: Callable[[str, str], None] = lambda _stage, _text: None,
-    log: Path | None = None,
-) -> BuiltImage:
-    """Make the image of a libs file, or find it: the same content builds nothing.
+def build(libs: Path, *, tag: str | None = None, options: Options | None = None) -> BuiltImage:
+    """Make the image of a libs file, or find it: the same content and lock build nothing.
 
     Args:
-        libs: the file.
+        libs: the file; requirements.txt, environment.yml and renv.lock are taken as they are.
         tag: a further name for the image.
-        no_cache: build every layer anew (downloads are still cached).
-        progress: called with a stage (base, resolve, python, r, apt, pip, verify) and a text. A text that ends in `…` is
-            movement, to be overwritten by what follows; any other is a thing that happened.
-        log: where the full log goes; default: a new file in the cache folder.
+        options: `progress` is called with a stage (base, resolve, python, r, apt, conda, pip, run, verify) and a text. A text
+            that ends in `…` is movement, to be overwritten by what follows; any other is a thing that happened.
 
     Raises:
-        SpecError: the file, or a package that it names, is wrong.
+        SpecError: the file, or a package that it names, is wrong; or it has moved on from its lock, under `locked`.
         BuildError: the image could not be built; nothing was tagged, no container is left.
         UnavailableError: no container engine.
     """
     started = time.monotonic()
+    options = options or Options()
     name = content_tag(libs)
     from runner.docker_api.images import connect, look_up
 
-    image = None if no_cache else look_up(name)
+    image = None if options.no_cache or options.upgrade else look_up(name)
+    if image is not None and not lock_path(libs).exists():
+        image = None
     found = None
     if image is None or tag is not None:
         engine = connect()
         try:
             if image is None:
-                found = _build(engine, libs, name, no_cache=no_cache, progress=progress, log=log)
+                found = _build(engine, libs, options)
                 image = found.image
             if tag is not None:
                 engine.tag(image.id, tag)
         finally:
             engine.close()
-    return _result(image, name, tag, found, time.monotonic() - started)
+    return _result(image, libs, tag, found, time.monotonic() - started)
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """An image after `_build`. log: None when another build had made it meanwhile."""
+    """An image after `_build`. log: None when nothing was built."""
 
     image: Image
     added_bytes: int = 0
     log: Path | None = None
 
 
-def _build(
-    engine: Engine, libs: Path, name: str, *, no_cache: bool, progress: Callable[[str, str], None], log: Path | None
-) -> _Found:
-    from runner.builder import base, cache, session
-    from runner.builder.layers import Chain
-    from runner.builder.recipe import plan
-    from runner.builder.verify import finish
+def _build(engine: Engine, path: Path, options: Options) -> _Found:
+    from runner.builder import cache, session
+    from runner.builder.failures import Gone
     from runner.docker_api.images import is_local
     from runner.docker_api.wire import docker_host
     from runner.errors import BuildError
     from runner.spec.libs import load
 
-    spec = load(libs)
+    libs = load(path)
     if not is_local(docker_host()):
         raise BuildError(
             f"images are built by an engine of this machine only; this one is at {docker_host()}",
             "build where that engine runs, or unset DOCKER_HOST",
         )
-    with cache.building(lambda: progress("base", "waiting for another build …")):
-        if not no_cache and (image := engine.inspect(name)):
-            return _Found(image)
+    with cache.building(lambda: options.progress("base", "waiting for another build …")):
         engine.remove_stale()
-        bundle = session.ca_bundle(spec.ca_bundle)
-        with session.opened(engine, progress, spec.name, log=log, ca_bundle=bundle, no_cache=no_cache) as place:
-            start = base.ensure(place, spec)
-            before, last = Chain(place, spec, start, plan(spec, start.id)).build()
-            final = finish(place, spec, last, name)
-            return _Found(final, final.size_bytes - before.size_bytes, place.log_path)
+        with session.opened(
+            engine,
+            options.progress,
+            libs.name,
+            log=options.log,
+            ca_bundle=session.ca_bundle(libs.ca_bundle),
+            no_cache=options.no_cache,
+            fresh=options.no_cache or bool(options.upgrade),
+            variables=libs.pip_variables,
+            secrets=options.secrets,
+        ) as place:
+            start, lock = _lock(place, libs, options)
+            if not options.no_cache and (image := engine.inspect(content_tag(path))):
+                return _Found(image)
+            try:
+                return _made(place, libs, start, lock)
+            except Gone as gone:
+                if options.locked:
+                    raise
+                place.report("resolve", f"{gone.package} cannot be had any more, resolving anew")
+            start, lock = _lock(place, libs, options, again=True)
+            return _made(place, libs, start, lock)
 
 
-def _result(image: Image, name: str, tag: str | None, found: _Found | None, seconds: float) -> BuiltImage:
+def _lock(session: Session, libs: Libs, options: Options, *, again: bool = False) -> tuple[Image, Lock]:
+    """The base, and the lock, which is written where it is new. again: trust nothing that is locked to be there still.
+
+    Raises:
+        SpecError: with `locked`, where there is no lock or the libs file has moved on from it.
+        BuildError: the lock cannot be written; with `locked`, the base of the lock cannot be had.
+    """
+    from runner.builder import base, resolve
+    from runner.errors import BuildError
+    from runner.spec import lock as locks
+
+    path = lock_path(libs.path)
+    old = locks.read(path)
+    if options.locked:
+        return _exactly(session, libs, path, old)
+    anew = resolve.EVERYTHING in options.upgrade
+    image, of_base = base.ensure(session, libs, old.base if old and not anew else None)
+    new = resolve.resolve(session, libs, image, of_base, old, options.upgrade, again=again)
+    if new != old:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            locks.write(path, new)
+        except OSError as error:
+            raise BuildError(f"{path} cannot be written: {error.strerror}", "free some space, or mend the folder") from None
+        session.report("lock", f"{path.name}  {_changes(old, new)}")
+    return image, new
+
+
+def _exactly(session: Session, libs: Libs, path: Path, lock: Lock | None) -> tuple[Image, Lock]:
+    from runner.builder import apt, base, resolve
+    from runner.errors import BuildError, SpecError
+
+    if lock is None:
+        raise SpecError("there is no lock yet", f"make it: runner build --libs {libs.path}", file=str(path))
+    if moved := resolve.moved_on(lock, libs):
+        raise SpecError(f"{libs.path.name} has moved on from it", *moved, "runner build without --locked", file=str(path))
+    image, of_base = base.ensure(session, libs, lock.base)
+    if image.id == lock.base.id:
+        return image, lock
+    differs = [f"{lock.base.reference}: {lock.base.id[:19]} in the lock, {image.id[:19]} here"]
+    if lock.base.recipe and of_base.recipe == lock.base.recipe:
+        # Made on two machines, or twice: the same packages are the same base.
+        differs = resolve.same_base(lock, apt.ask(session, libs, image.id, ()).installed)
+    if differs:
+        raise BuildError("the base of the lock cannot be had any more", *differs[:10], "runner build without --locked")
+    return image, resolve.rebased(lock, of_base)
+
+
+def _changes(old: Lock | None, new: Lock) -> str:
+    """`written, 214 packages`, else what was added, changed and removed."""
+    if old is None:
+        return f"written: {len(new.packages)} packages"
+    before = {(each.kind, each.name): each.version for each in old.packages}
+    after = {(each.kind, each.name): each.version for each in new.packages}
+    changed = [f"{name} {before[kind, name]} → {version}" for (kind, name), version in after.items()
+               if (kind, name) in before and before[kind, name] != version]  # fmt: skip
+    added, gone = len(after.keys() - before.keys()), len(before.keys() - after.keys())
+    counts = [f"{count} {what}" for count, what in ((added, "added"), (len(changed), "changed"), (gone, "removed")) if count]
+    named = f" ({', '.join(changed[:4])}{' …' if len(changed) > 4 else ''})" if changed else ""
+    return f"rewritten: {', '.join(counts) or 'what is asked for'}{named}"
+
+
+def _made(session: Session, libs: Libs, start: Image, lock: Lock) -> _Found:
+    from runner.builder.layers import Layers
+    from runner.builder.stages import stages
+    from runner.builder.verify import finish
+
+    before, last = Layers(session, libs, start, lock).build(stages(libs, lock))
+    final = finish(session, libs, lock, last, content_tag(libs.path))
+    return _Found(final, final.size_bytes - before.size_bytes, session.log_path)
+
+
+def _result(image: Image, libs: Path, tag: str | None, found: _Found | None, seconds: float) -> BuiltImage:
     from runner.builder.verify import libraries_of
 
+    name = content_tag(libs)
     return BuiltImage(
         id=image.id,
         tag=tag or name,
@@ -132,4 +231,5 @@ def _result(image: Image, name: str, tag: str | None, found: _Found | None, seco
         libraries=libraries_of(image),
         seconds=seconds,
         log=found.log if found else None,
+        lock=lock_path(libs),
     )

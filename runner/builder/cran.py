@@ -43,7 +43,7 @@ _BASE_PACKAGES = frozenset(
 _DEPENDENCY = re.compile(r"([A-Za-z][A-Za-z0-9.]*)\s*(?:\(\s*([<>=!]+)\s*([^)\s]+)\s*\))?")
 
 
-@dataclass(slots=True)
+@dataclass
 class Resolved:
     """How the declared R packages and what they need are had."""
 
@@ -65,15 +65,16 @@ class Resolver:
     debian: R package in lower case → version of its r-cran-* package, empty where R is not Debian's.
     """
 
-    def __init__(self, debian: Mapping[str, str], repos: Sequence[str], r_version: str, ca_bundle: Path | None) -> None:
-        self._debian = debian
+    def __init__(self, debian: Mapping[str, tuple[str,...]], repos: Sequence[str], r_version: str, ca_bundle: Path | None, **_kw) -> None:
+        self._full = debian
+        self._debian = {k.removeprefix("r-cran-"): rversion.from_debian(v[0]) for k, v in debian.items() if k.startswith("r-cran-")}
         self._repos = repos
         self._r_version = r_version
         self._fetch = Fetcher(ca_bundle)
         self._indexes: dict[str, dict[str, dict[str, str]]] = {}
         self._failures: dict[str, str] = {}
 
-    def resolve(self, packages: Iterable[Package]) -> Resolved:
+    def resolve(self, packages: Iterable[Package], preferred=None) -> Resolved:
         """Everything that the declared packages need.
 
         Raises:
@@ -94,6 +95,9 @@ class Resolver:
             needs = _dependencies(source.fields)
             self._check_r(source, needs, origin)
             waiting += [(need, wanted, origin) for need, wanted in needs]
+        from types import SimpleNamespace
+        resolved.binary = {k: SimpleNamespace(package=k, version=self._full[k][0]) for k in resolved.binary}
+        resolved.sysreqs = ()
         return resolved
 
     def _settled(
@@ -203,3 +207,21 @@ def _nearest(name: str, known: Iterable[str]) -> str | None:
 
 def _shown(constraints: Iterable[rversion.Constraint]) -> str:
     return ", ".join(f"{op} {version}" for op, version in constraints)
+
+def fingerprint(p): return ""
+def system_packages(): return ()
+def system_requirements(s): return ()
+def runtime_of(a, b): return ()
+def needs(source): return [n for n, _ in _dependencies(source.fields)]
+def locked(resolved):
+    from runner.spec.lock import Locked
+    return (*(Locked("r", k, b.version, source="debian") for k, b in resolved.binary.items()), *(Locked("r", s.name, s.version, s.url) for s in resolved.source.values()))
+def sources_from_lock(locked, libs, ca):
+    from dataclasses import replace
+    f = Fetcher(ca)
+    out = []
+    for l in locked:
+        path = f.file(l.source, f"{l.name}_{l.version}.tar.gz")
+        s = Source(l.name, l.version, l.source, description(path, l.name))
+        out.append(s)
+    return out

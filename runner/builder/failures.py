@@ -26,6 +26,8 @@ _NETWORK = re.compile(
     r"|client error \(Connect\)|UnknownIssuer|certificate verify failed|Certificate verification failed",
     re.IGNORECASE,
 )
+_GONE_APT = re.compile(r"E: Version '([^']+)' for '([^']+)' was not found")
+_GONE_PIP = re.compile(r"there is no version of ([\w.-]+)==(\S+?) and you require|no version of ([\w.-]+)==")
 _OTHER_NAMES = {
     "sklearn": "scikit-learn",
     "cv2": "opencv-python",
@@ -40,6 +42,24 @@ _OTHER_NAMES = {
 """Import names that are taken for the distribution's."""
 _KNOWN_PIP = Path(__file__).parent / "known_pip.txt"
 """Names that a slip most likely meant, one a line: an index cannot be asked for names like one."""
+
+
+class Gone(BuildError):
+    """A locked package cannot be had any more. package: its name."""
+
+    def __init__(self, kind: str, package: str, why: str = "") -> None:
+        super().__init__(f"{kind}: {package} of the lock cannot be had any more", *([why] if why else []))
+        self.package = package
+
+
+def gone(lines: Sequence[str]) -> str | None:
+    """The locked package (`name version`) that apt or uv says is not there any more."""
+    for line in lines:
+        if match := _GONE_APT.match(line):
+            return f"{match[2]} {match[1]}"
+        if match := _GONE_PIP.search(line):
+            return f"{match[1]} {match[2]}"
+    return None
 
 
 def explain(stage: str, libs: Libs, lines: Sequence[str], exit_code: int, *, oom: bool, log: Path) -> RunnerError:

@@ -1,214 +1,228 @@
-"""Build the layers of a plan that the engine does not have yet, each committed under its key.
+"""Build the stages of a lock that the engine does not have yet, each committed as a layer that later builds go on from.
 
-A layer that was committed is good: a later build, also one after a kill, goes on from it.
+A layer tells by a label which keys it holds (see stages.py). A build starts at the layer that holds most of what is wanted and
+nothing else, and adds what is missing: an unchanged beginning, an earlier build that was killed, and the image that one more
+library is added to are all the same case.
 """
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
+import hashlib
+import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runner.builder.failures import explain
-from runner.builder.recipe import child, layer_tag
-from runner.builder.repository import make_repository
-from runner.builder.resolve import from_label, resolve, to_label
+from runner.builder import pip
+from runner.builder.compiled import Compiler
+from runner.builder.failures import Gone, explain, gone
+from runner.builder.recipe import LAYER_NAME, layer_tag
+from runner.builder.stages import APT_STAGES, Stage, content
+from runner.builder.stages import stages as stages_of
 from runner.docker_api.images import Config
 from runner.errors import BuildError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from runner.builder.cran import Resolved
-    from runner.builder.recipe import Layer
     from runner.builder.session import Finished, Session
-    from runner.docker_api.images import Image
+    from runner.docker_api.images import Image, Mount
     from runner.spec.libs import Libs
+    from runner.spec.lock import Lock, Locked
 
-LAYER_LABEL = "runner.layer"
-FAMILY_LABEL = "runner.layer.family"
-ITEMS_LABEL = "runner.layer.items"
-DEPTH_LABEL = "runner.layer.depth"
-R_LABEL = "runner.r.packages"
+BASE_LABEL = "runner.base"
+CONTENT_LABEL = "runner.content"
+DEPTH_LABEL = "runner.depth"
 
 _VENV = "/opt/venv"
-_TOOLS = b"r-base-dev\n"
-_MAX_DEPTH = 10
-"""After so many additions a layer is built anew: each costs a container some start time, and an engine allows 127."""
+_CONDA = "/opt/conda"
+_MAX_DEPTH = 18
+"""Layers on the base. Each costs a container some start time, and an engine allows 127; a flat image has at most nine."""
 
 
-class Chain:
-    """The layers of one image being built."""
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a build goes on from. held: the keys that are there."""
 
-    def __init__(self, session: Session, libs: Libs, base: Image, layers: Sequence[Layer]) -> None:
+    image: Image
+    held: frozenset[str] = frozenset()
+    depth: int = 0
+
+
+class Layers:
+    """The layers on one base."""
+
+    def __init__(self, session: Session, libs: Libs, base: Image, lock: Lock | None = None) -> None:
         self._session = session
         self._libs = libs
         self._base = base
-        self._layers = layers
-        self._resolved: Resolved | None = None
+        self._lock = lock
 
-    def build(self) -> tuple[Image, Image]:
-        """Build what is missing: (the image that was gone on from, the image of the last layer).
+    def build(self, stages: Sequence[Stage]) -> tuple[Image, Image]:
+        """Build what is missing: (the image that was gone on from, the image with all stages).
 
         Raises:
+            Gone: a locked package cannot be had any more.
             SpecError, BuildError: a layer cannot be built; those before it stay for the next build.
         """
-        image, missing = self._found()
-        before = image
-        if any(layer.stage in {"apt", "r-binary"} for layer in missing):
-            self._resolved = resolve(self._session, self._libs, self._base.id)
-        for layer in missing:
-            start = self._fewer(layer) or image
-            if layer is missing[0]:
-                before = start
-            image = self._build(layer, start)
-        return before, image
+        start = current = self._nearest(stages)
+        wanted = content(stages)
+        if start.held and start.held != wanted and self._is_addition(start, stages):
+            self._tell_addition(start, stages)
+        for stage in stages:
+            missing = [package for key, package in stage.items.items() if key not in current.held]
+            if missing or (stage.own and stage.own not in current.held):
+                current = self._add(stage, missing, current)
+        return start.image, current.image
 
-    def _fewer(self, layer: Layer) -> Image | None:
-        """A layer that differs only in having fewer of the items: what is missing is then added to it."""
-        if not layer.items or self._session.no_cache:
-            return None
-        best: tuple[int, Image] | None = None
-        for image in self._session.engine.labelled(f"{FAMILY_LABEL}={layer.family}"):
-            items = _items(image)
-            # A finished image and later layers inherit the labels; only the layer itself is committed under its key.
-            own = image.id == getattr(self._session.engine.inspect(layer_tag(image.labels[LAYER_LABEL])), "id", None)
-            if own and items < layer.items and _depth(image) < _MAX_DEPTH and (best is None or len(items) > best[0]):
-                best = len(items), image
-        if best is None:
-            return None
-        added = ", ".join(sorted(item.split(" ")[0] for item in layer.items - _items(best[1])))
-        self._session.report(layer.stage.split("-", maxsplit=1)[0], f"+ {added}  on {best[1].id[:19]}")
-        return best[1]
+    def _nearest(self, stages: Sequence[Stage]) -> Start:
+        """The layer that holds most of what is wanted, and nothing else."""
+        best = Start(self._base)
+        if self._session.no_cache:
+            return best
+        wanted = content(stages)
+        for listed in self._session.engine.labelled(f"{BASE_LABEL}={self._base.id}"):
+            if not any(tag.startswith(LAYER_NAME) for tag in listed.tags):
+                continue  # a finished image inherits the labels, and is more than its layers
+            held = frozenset(listed.labels.get(CONTENT_LABEL, "").split())
+            depth = int(listed.labels.get(DEPTH_LABEL, "0"))
+            missing = sum(1 for stage in stages if not stage.keys <= held)
+            fits = held <= wanted and depth + missing <= _MAX_DEPTH
+            if fits and (len(held), -depth) > (len(best.held), -best.depth):
+                image = self._session.engine.inspect(listed.id)
+                best = Start(image, held, depth) if image else best
+        return best
 
-    def _found(self) -> tuple[Image, Sequence[Layer]]:
-        """The deepest layer on the engine, and the layers that follow it."""
-        if not self._session.no_cache:
-            for index in reversed(range(len(self._layers))):
-                if image := self._session.engine.inspect(self._layers[index].tag):
-                    return image, self._layers[index + 1 :]
-        return self._base, self._layers
+    @staticmethod
+    def _is_addition(start: Start, stages: Sequence[Stage]) -> bool:
+        return any(stage.keys & start.held and not stage.keys <= start.held for stage in stages)
 
-    def _build(self, layer: Layer, parent: Image) -> Image:
-        report, stage = self._session.report, layer.stage
-        match stage:
-            case "r-binary":
-                return self._r_binary(layer, parent)
+    def _tell_addition(self, start: Start, stages: Sequence[Stage]) -> None:
+        added = [each.name for stage in stages for key, each in stage.items.items() if key not in start.held]
+        shown = ", ".join(added[:6]) + (f" and {len(added) - 6} more" if len(added) > 6 else "")
+        self._session.report("add", f"+ {shown}  on {start.image.id[:19]}")
+
+    def _add(self, stage: Stage, missing: Sequence[Locked], current: Start) -> Start:
+        held = current.held | stage.keys
+        marks = {BASE_LABEL: self._base.id, CONTENT_LABEL: " ".join(sorted(held)), DEPTH_LABEL: str(current.depth + 1)}
+        image = self._build(stage, missing, current.image, marks)
+        size = max(0, image.size_bytes - current.image.size_bytes) / (1 << 20)
+        self._session.report(_shown(stage.name), f"{self._what(stage, missing, image)}  +{size:.0f} MiB")
+        return Start(image, held, current.depth + 1)
+
+    def _build(self, stage: Stage, missing: Sequence[Locked], parent: Image, marks: Mapping[str, str]) -> Image:
+        libs = self._libs
+        env: dict[str, str] = {}
+        inputs: dict[str, bytes] = {}
+        mounts: tuple[Mount, ...] = ()
+        match stage.name:
+            case "python":
+                inputs["user"] = (libs.user or "").encode()
+                inputs["python"] = (libs.python or "").encode()
+                env["LANG"] = parent.env.get("LANG", "C.UTF-8")
             case "r-source":
-                return self._r_source(layer, parent)
+                inputs["library.tar"] = self._compiled(missing)
+            case "conda":
+                from runner.builder import conda
+
+                given = conda.prepare(self._session, missing)
+                inputs, mounts = given.inputs, given.mounts
+                env = {"PATH": _before(parent, f"{_CONDA}/bin"), "CONDA_PREFIX": _CONDA}
             case "pip":
-                report("pip", f"{len(self._libs.pip)} declared …")
-                path = parent.env.get("PATH", "/usr/local/bin:/usr/bin:/bin")
-                path = path if path.startswith(f"{_VENV}/bin:") else f"{_VENV}/bin:{path}"
-                image = self._run(layer, parent, layer.inputs, env={"PATH": path, "VIRTUAL_ENV": _VENV})
-                what = f"{len(self._libs.pip)} declared"
-            case "apt":
-                image = self._run(layer, parent, layer.inputs)
-                what = f"{len(self._libs.apt)} declared"
-            case _:
-                report(stage, "Python …" if stage == "python" else "R …")
-                image = self._run(layer, parent, layer.inputs, env={"LANG": parent.env.get("LANG", "C.UTF-8")})
-                version = image.labels.get(f"runner.{stage}.version", "")
-                what = f"{'Python' if stage == 'python' else 'R'} {version}"
-        report(stage, _summary(what, parent, image))
-        return image
+                inputs = {f"src/{name}": raw for name, raw in pip.sources(libs).items()}
+                inputs["python"] = (parent.labels.get("runner.conda.python") or parent.labels["runner.python"]).encode()
+                inputs["requirements.txt"] = pip.requirements(libs, missing)
+                env = {"PATH": _before(parent, f"{_VENV}/bin"), "VIRTUAL_ENV": _VENV}
+            case "run":
+                inputs = {f"run/{index:03}": command.encode() for index, command in enumerate(libs.run)}
+                inputs |= {f"secrets/{name}": os.environb[name.encode()] for name in self._session.secrets}
+        if stage.name in APT_STAGES:
+            inputs["packages"] = pip.lines(f"{each.name}={each.version}" for each in missing)
+        self._session.report(_shown(stage.name), f"{len(missing) or ''} {_DOING[stage.name]} …".strip())
+        return self._run(stage, parent, inputs, mounts=mounts, env=env, labels=marks)
 
-    def _r_binary(self, layer: Layer, parent: Image) -> Image:
-        assert self._resolved is not None  # noqa: S101 - build() resolves when this layer is missing
-        binary = self._resolved.binary
-        label = {R_LABEL: to_label(self._resolved)}
-        image = self._run(layer, parent, {**layer.inputs, "packages": _lines(sorted(binary))}, labels=label)
-        if binary:
-            self._session.report("r", _summary(f"{len(binary)} Debian binaries", parent, image))
-        return image
+    def _compiled(self, packages: Sequence[Locked]) -> bytes:
+        assert self._lock is not None  # noqa: S101 - R's stages come of a lock
+        below = [stage for stage in stages_of(self._libs, self._lock) if stage.name in {"python", "r"}]
+        compiler = Compiler(self._session, self._libs, self._lock, lambda: self.build(below)[1], self._apt_layer)
+        return compiler.library(packages)
 
-    def _r_source(self, layer: Layer, parent: Image) -> Image:
-        """Compile beside the image, copy the result into it: no compiler, source or cache gets into the layer."""
-        resolved = from_label(parent.labels[R_LABEL])
-        sources = list(resolved.source.values())
-        if not sources:
-            self._session.engine.tag(parent.id, layer.tag)
-            return parent
-        session = self._session
-        files = make_repository(sources, session.ca_bundle, lambda text: session.report("r", text))
-        compiled = any(source.compiled for source in sources)
-        tools = self._tools(parent) if compiled else parent
-        inputs = {f"cran/{path}": raw for path, raw in files.items()}
-        inputs["packages"] = _lines(source.name for source in sources)
-        inputs["binary"] = _lines(sorted(resolved.binary)) if compiled else b""
-        session.report("r", f"building {len(sources)} packages from source …")
-        with session.step("r-build", tools.id, ("/bin/sh", "/mnt/in/r_build.sh"), inputs) as done:
-            self._check("r-build", done)
-            built = (done.out / "library.tar").read_bytes()
-        image = self._run(layer, parent, {**layer.inputs, "library.tar": built})
-        session.report("r", _summary(f"{len(sources)} from source", parent, image))
-        return image
-
-    def _tools(self, parent: Image) -> Image:
-        """R's compilers on what is below the R packages: an image of their own, that every change of those can use."""
-        index = next(index for index, layer in enumerate(self._layers) if layer.stage == "r-binary")
-        below = self._layers[index - 1]
-        tools = child(below, "r-tools", "apt.sh")
-        image = self._session.engine.inspect(tools.tag)
-        if image is None or self._session.no_cache:
-            self._session.report("r", "compilers …")
-            image = self._run(tools, self._session.engine.inspect(below.tag) or parent, {"packages": _TOOLS})
-        return image
-
-    def _check(self, stage: str, done: Finished) -> None:
-        if done.ran.exit_code:
-            log = self._session.log_path
-            raise explain(stage, self._libs, done.lines, done.ran.exit_code, oom=done.ran.oom, log=log)
+    def _apt_layer(self, name: str, packages: Sequence[str], parent: Image) -> Image:
+        """An image of its own with some Debian packages, whichever version apt has; found again by name and parent."""
+        text = "".join(f"{package}\n" for package in packages)
+        key = hashlib.sha256(f"{name} {parent.id} {text}".encode()).hexdigest()
+        found = None if self._session.no_cache else self._session.engine.inspect(layer_tag(key))
+        stage = Stage(name, "apt.sh", key)
+        marks = {CONTENT_LABEL: "", BASE_LABEL: "", DEPTH_LABEL: "0"}
+        return found or self._run(stage, parent, {"packages": text.encode()}, labels=marks)
 
     def _run(
         self,
-        layer: Layer,
+        stage: Stage,
         parent: Image,
         inputs: Mapping[str, bytes],
         *,
+        labels: Mapping[str, str],
+        mounts: tuple[Mount, ...] = (),
         env: Mapping[str, str] | None = None,
-        labels: Mapping[str, str] | None = None,
     ) -> Image:
         session = self._session
-        argv = ("/bin/sh", f"/mnt/in/{layer.script}")
-        with session.step(layer.stage, parent.id, argv, inputs) as done:
-            self._check(layer.stage, done)
+        argv = ("/bin/sh", f"/mnt/in/{stage.script}")
+        content_key = hashlib.sha256(f"{labels[BASE_LABEL]} {labels[CONTENT_LABEL]} {stage.own}".encode()).hexdigest()
+        tag = layer_tag(stage.own if not labels[CONTENT_LABEL] else content_key)
+        with session.step(stage.name, parent.id, argv, inputs, mounts=mounts) as done:
+            self._check(stage, done)
             answers = {key: value for key, value in done.answers.items() if key.startswith("runner.")}
-            marks = {**(labels or {}), **answers, **_marks(layer, parent)}
-            replaced = session.engine.inspect(layer.tag)
-            identifier = done.ran.commit(Config(env or {}, marks, comment=f"runner: {layer.stage}"), layer.tag)
-        if replaced is not None:
-            # Only --no-cache comes here. The engine refuses while an older image stands on it.
-            with suppress(BuildError):
-                session.engine.remove(replaced.id)
+            config = Config(env or {}, {**answers, **labels}, comment=f"runner: {stage.name}")
+            identifier = session.replacing(tag, lambda: done.ran.commit(config, tag))
         image = session.engine.inspect(identifier)
         if image is None:
-            raise BuildError(f"the engine committed {layer.tag}, but does not have it", "build again")
+            raise BuildError(f"the engine committed {tag}, but does not have it", "build again")
         return image
 
+    def _check(self, stage: Stage, done: Finished) -> None:
+        if not done.ran.exit_code:
+            return
+        if name := gone(done.lines):
+            raise Gone(stage.name, name)
+        log = self._session.log_path
+        raise explain(stage.name, self._libs, done.lines, done.ran.exit_code, oom=done.ran.oom, log=log)
 
-def _marks(layer: Layer, parent: Image) -> dict[str, str]:
-    """The labels by which a layer is found again, and by which others can be added to it."""
-    same = parent.labels.get(FAMILY_LABEL) == layer.family
-    return {
-        LAYER_LABEL: layer.key,
-        FAMILY_LABEL: layer.family,
-        ITEMS_LABEL: json.dumps(sorted(layer.items)),
-        DEPTH_LABEL: str(_depth(parent) + 1 if same else 0),
-    }
+    def _what(self, stage: Stage, missing: Sequence[Locked], image: Image) -> str:
+        match stage.name:
+            case "python":
+                return f"Python {image.labels.get('runner.python.version', '')}"
+            case "r":
+                return f"R {image.labels.get('runner.r.version', '')}"
+            case "run":
+                return f"{len(self._libs.run)} commands"
+            case "r-binary":
+                return f"{len(missing)} Debian packages for R"
+            case "r-source":
+                return f"{len(missing)} from source"
+            case _:
+                return f"{len(missing)} packages"
 
 
-def _items(image: Image) -> frozenset[str]:
-    return frozenset(json.loads(image.labels.get(ITEMS_LABEL, "[]")))
+_DOING = {
+    "python": "packages for Python",
+    "r": "packages for R",
+    "apt": "packages",
+    "r-binary": "Debian packages for R",
+    "r-source": "packages from source",
+    "conda": "packages",
+    "pip": "packages",
+    "run": "commands",
+}
 
 
-def _depth(image: Image) -> int:
-    return int(image.labels.get(DEPTH_LABEL, "0"))
+def _shown(stage: str) -> str:
+    return stage.split("-", maxsplit=1)[0]
 
 
-def _lines(items: Iterable[str]) -> bytes:
-    return "".join(f"{item}\n" for item in items).encode()
+def _before(parent: Image, folder: str) -> str:
+    """PATH with a folder in front: the virtual environment's before conda's before the system's."""
+    path = parent.env.get("PATH", "/usr/local/bin:/usr/bin:/bin").split(":")
+    rest = [each for each in path if each not in {folder, f"{_VENV}/bin"}]
+    venv = [f"{_VENV}/bin"] if f"{_VENV}/bin" in path and folder != f"{_VENV}/bin" else []
+    return ":".join([*venv, folder, *rest])
 
-
-def _summary(what: str, parent: Image, image: Image) -> str:
-    return f"{what}  +{max(0, image.size_bytes - parent.size_bytes) / (1 << 20):.0f} MiB"

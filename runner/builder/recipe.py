@@ -1,4 +1,4 @@
-"""What an image is made of, as hashes: the content tag of a libs file and the keys of its layers. Pure; no engine.
+"""What an image is made of, as hashes: the content tag of a libs file with its lock. No engine, no pydantic.
 
 Only what decides the content counts: not proxies, CA bundles or mirrors, and no clock.
 """
@@ -6,60 +6,39 @@ Only what decides the content counts: not proxies, CA bundles or mirrors, and no
 from __future__ import annotations
 
 import hashlib
-import json
-import posixpath
+import os
 import re
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from runner.assets import asset
+from runner.builder.cache import cache_dir
 from runner.errors import SpecError
-from runner.spec.requirements import Asked, collect, default_name, local_archive
+from runner.spec.lock import lock_name
+from runner.spec.requirements import Asked, collect, default_name
 from runner.spec.yamldoc import Document, decode, parse, read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from runner.spec.libs import Libs
+    from collections.abc import Iterable
 
 STEPS = Path(__file__).parent / "steps"
 """The scripts that run inside build containers."""
 
-_HELPERS = {"r_source.sh": ("r_build.sh", "install.R")}
 _CONTRACT = re.compile(r"^CONTRACT(?:\s*:\s*[\w.\[\]]+)?\s*=\s*(\d+)", re.MULTILINE)
 _NAME = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One layer to be: a script of STEPS and its inputs (file name below /mnt/in → bytes).
-
-    key: hash of all that decides the content, the parent's key first. items: the libraries declared for it. family: hash
-    of all but the items, so that a layer of the same family with fewer items is one that these can be added to.
-    """
-
-    stage: str
-    script: str
-    key: str
-    inputs: Mapping[str, bytes] = field(default_factory=dict)
-    family: str = ""
-    items: frozenset[str] = frozenset()
-
-    @property
-    def tag(self) -> str:
-        """The name under which the engine keeps the layer."""
-        return layer_tag(self.key)
+LAYER_NAME = "localhost/runner-layer:"
 
 
 def layer_tag(key: str) -> str:
     """The name under which the engine keeps the layer of that key."""
-    return f"localhost/runner-layer:{key[:24]}"
+    return f"{LAYER_NAME}{key[:24]}"
 
 
 def content_tag(libs: Path) -> str:
-    """The name that the image of this libs file has: `localhost/NAME:HASH`. The same bytes give the same name.
+    """The name that the image of this libs file and its lock has: `localhost/NAME:HASH`. The same bytes, the same name.
 
     Cheap on purpose (no pydantic, no engine): every `submit` asks. It checks no more than it must to find the files.
 
@@ -73,48 +52,19 @@ def content_tag(libs: Path) -> str:
     for name, content in named_files(_files(document, libs), libs.resolve().parent).items():
         digest.update(f"\n{name} {len(content)}\n".encode())
         digest.update(content)
+    lock = lock_path(libs)
+    digest.update(lock.read_bytes() if lock.exists() else b"")
     return f"localhost/{_image_name(document, libs)}:{digest.hexdigest()[:16]}"
 
 
-def plan(libs: Libs, base_id: str) -> tuple[Layer, ...]:
-    """The layers of an image, from stable to volatile. Those that many images share come first."""
-    files = named_files(libs.files, libs.path.resolve().parent)
-    source = {f"src/{name}": raw for name, raw in files.items()}
-    apt = tuple(package.spec for package in libs.apt)
-    cran = tuple(package.spec for package in libs.r_packages)
-    layers: list[Layer] = []
-
-    def add(stage: str, script: str, inputs: Mapping[str, bytes], items: Iterable[str] = (), rest: object = "") -> None:
-        parent = layers[-1].key if layers else base_id
-        key = _key(parent, stage, script, inputs, rest)
-        layers.append(Layer(stage, script, key, inputs, _key(parent, stage, script, {}, rest), frozenset(items)))
-
-    add("python", "system.sh", {})
-    if libs.r:
-        add("r", "r_core.sh", {})
-    if apt:
-        add("apt", "apt.sh", {"packages": _lines(apt)}, apt)
-    if cran:
-        # What is installed from Debian and what from source is found out in the build; the declaration decides it.
-        add("r-binary", "apt.sh", {"cran": _lines(cran)}, cran, libs.repos)
-        add("r-source", "r_source.sh", {"cran": _lines(cran)}, (), libs.repos)
-    if libs.pip:
-        inputs = {"requirements.txt": _lines(_as_mounted(libs)), **source}
-        add("pip", "pip.sh", inputs, _pip_items(libs, files), libs.pip_rest)
-    return tuple(layers)
-
-
-def _pip_items(libs: Libs, files: Mapping[str, bytes]) -> Iterable[str]:
-    """The requirements; one that is a file on this machine with the hash of its bytes."""
-    for package in libs.pip:
-        path = local_archive(package.spec)
-        name = None if path is None else posixpath.normpath(path)
-        yield package.spec if name is None else f"{package.spec} {hashlib.sha256(files.get(name, b'')).hexdigest()}"
-
-
-def child(parent: Layer, stage: str, script: str) -> Layer:
-    """A layer that depends on nothing but its parent."""
-    return Layer(stage, script, _key(parent.key, stage, script, {}, ""))
+def lock_path(libs: Path) -> Path:
+    """Where the lock of a libs file is: beside it; in the cache folder for a file of runner itself, and where the file's
+    folder cannot be written to."""
+    libs = libs.resolve()
+    if libs.is_relative_to(asset("images")) or not os.access(libs.parent, os.W_OK):
+        key = hashlib.sha256(str(libs).encode()).hexdigest()[:16]
+        return cache_dir() / "locks" / f"{libs.stem}-{key}.lock"
+    return libs.with_name(lock_name(libs))
 
 
 def named_files(files: Iterable[Path], folder: Path) -> dict[str, bytes]:
@@ -161,26 +111,6 @@ def _folder_hash(folder: Path) -> str:
         digest.update(f"{path.relative_to(folder).as_posix()} {len(raw)}\n".encode())
         digest.update(raw)
     return digest.hexdigest()
-
-
-def _key(parent: str, stage: str, script: str, inputs: Mapping[str, bytes], rest: object) -> str:
-    """Of the scripts only those that this layer runs: a change to the last step must not rebuild the first."""
-    used = ("common.sh", "apt.conf", script, *_HELPERS.get(script, ()))
-    scripts = [hashlib.sha256((STEPS / name).read_bytes()).hexdigest() for name in used]
-    parts: list[Any] = [parent, scripts, stage, rest]
-    parts += [[name, hashlib.sha256(raw).hexdigest()] for name, raw in sorted(inputs.items())]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _lines(items: Iterable[str]) -> bytes:
-    return "".join(f"{item}\n" for item in items).encode()
-
-
-def _as_mounted(libs: Libs) -> Iterable[str]:
-    """The `pip` items as a requirements file in /mnt/in: files that it includes are below src/."""
-    for line in libs.pip_lines:
-        option, _, file = line.partition(" ")
-        yield f"{option} /mnt/in/src/{file.strip()}" if option in {"-r", "-c"} and file else line
 
 
 def _files(document: Document, libs: Path) -> list[Path]:

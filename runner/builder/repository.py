@@ -39,6 +39,8 @@ class Source:
     fields: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def sha256(self): return self.url
+    @property
     def file(self) -> str:
         """The name of its archive."""
         return f"{self.name}_{self.version}.tar.gz"
@@ -95,7 +97,7 @@ class Fetcher:
 
 
 def make_repository(
-    sources: Iterable[Source], ca_bundle: Path | None, report: Callable[[str], None]
+    sources: Iterable[Source], ca_bundle=None, report=lambda t: None
 ) -> dict[str, bytes]:
     """A CRAN-like repository of exactly these packages: path below it → bytes.
 

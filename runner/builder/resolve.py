@@ -1,119 +1,282 @@
-"""What a build will install, found out before anything is installed: a misspelt package fails in seconds."""
+"""Libs file → lock: everything that an image will hold, found out before anything is installed.
+
+What was locked stays where it still fits; only the managers whose part of the libs file changed are asked.
+"""
 
 from __future__ import annotations
 
-import fnmatch
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from runner.builder import cran
-from runner.builder.failures import explain
-from runner.builder.repository import Source
+from runner.builder import apt, cran, pip
+from runner.builder.layers import Layers
+from runner.builder.stages import python_stage
 from runner.spec import rversion
-from runner.spec.yamldoc import nearest
+from runner.spec.lock import Locked, Lock
+from runner.spec.requirements import local_archive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from runner.builder.session import Finished, Session
-    from runner.errors import SpecError
-    from runner.spec.libs import Libs, Package
+    from runner.builder.session import Session
+    from runner.docker_api.images import Image
+    from runner.spec.libs import Libs
+    from runner.spec.lock import Base, LockedKind
+
+EVERYTHING = "*"
+"""Among the names to upgrade: all of them."""
+BASE_STAGE = "base"
+"""Stage of the packages of a base that was made here: another machine can tell by them whether its own is the same."""
+
+_OF_APT = ("base", "python", "apt")
+_OF_R = ("base", "r", "r.repos", "r.snapshot", "r.sysreqs")
+_OF_CONDA = ("conda", "conda.channels", "python")
+_OF_PIP = ("base", "python", "conda", "conda.channels", "pip", "pip.options", "pip.files")
 
 
-@dataclass(frozen=True, slots=True)
-class Available:
-    """What apt of an image offers. versions: package → its versions, newest first."""
+def declared(libs: Libs) -> dict[str, tuple[str, ...]]:
+    """What of a libs file decides its lock: key → items, as they are written to the lock."""
+    archives = {path: libs.path.parent / path for each in libs.pip if (path := local_archive(each.spec)) is not None}
+    found: dict[str, Sequence[str]] = {
+        "base": [libs.base or ""],
+        "python": [libs.python or ""],
+        "apt": [each.spec for each in libs.apt],
+        "conda": [each.spec for each in libs.conda],
+        "conda.channels": libs.conda_channels if libs.conda else [],
+        "r": [f"{each.kind} {each.spec}{cran.fingerprint(each)}" for each in libs.r_packages] or ["R"] * libs.r,
+        "r.repos": libs.repos,
+        "r.snapshot": [libs.snapshot or ""],
+        "r.sysreqs": ["auto" if libs.sysreqs else "none"],
+        "pip": [each.spec for each in libs.pip],
+        "pip.options": libs.pip_rest,
+        "pip.files": [f"{path} sha256:{sha256(file.read_bytes()).hexdigest()}" for path, file in archives.items()],
+    }
+    return {key: tuple(items) for key, items in found.items() if any(items) and items != ["auto"]}
 
-    versions: Mapping[str, tuple[str, ...]]
-    names: tuple[str, ...]
-    virtual: frozenset[str]
-    r_of_base: str | None
-    """R's version where the base image brings its own R, which Debian's r-cran-* packages do not fit."""
+
+def moved_on(lock: Lock, libs: Libs) -> list[str]:
+    """How a libs file differs from the one that its lock was made from: `apt: + libxml2`; [] when it does not."""
+    now = declared(libs)
+    lines = []
+    for key in sorted(now.keys() | lock.declared.keys()):
+        new, old = now.get(key, ()), lock.declared.get(key, ())
+        changes = [f"+ {item}" for item in new if item not in old] + [f"- {item}" for item in old if item not in new]
+        if changes or new != old:
+            lines.append(f"{key}: {', '.join(changes) or 'another order'}")
+    return lines
 
 
-def resolve(session: Session, libs: Libs, image: str) -> cran.Resolved:
-    """Check every apt package, and find every R package that is needed. `image`: whose apt sources count.
+def resolve(
+    session: Session,
+    libs: Libs,
+    image: Image,
+    base: Base,
+    old: Lock | None,
+    upgrade: frozenset[str] = frozenset(),
+    *,
+    again: bool = False,
+) -> Lock:
+    """The lock of a libs file.
+
+    Args:
+        image: the base. old: the lock before; what of it still fits is kept. upgrade: names that are resolved anew, or
+            EVERYTHING. again: ask every manager, also where nothing has changed.
 
     Raises:
         SpecError: a package that cannot be had, at its line, with the nearest name and where was searched.
-        BuildError: the package lists cannot be fetched.
+        BuildError: packages exclude each other, or an index cannot be reached.
     """
-    names = "".join(f"{package.name}\n" for package in libs.apt).encode()
-    session.report("resolve", "asking apt …")
-    with session.step("resolve", image, ("/bin/sh", "/mnt/in/resolve.sh"), {"packages": names}) as done:
-        if done.ran.exit_code:
-            raise explain("resolve", libs, done.lines, done.ran.exit_code, oom=done.ran.oom, log=session.log_path)
-        available = _available(done)
-    for package in libs.apt:
-        _check_apt(package, available)
-    resolved = cran.Resolved()
-    if libs.r_packages:
-        session.report("resolve", f"{len(libs.r_packages)} R packages …")
-        resolved = _resolve_r(session, libs, available)
-    parts = [f"{len(libs.apt)} apt"] if libs.apt else []
-    if libs.r_packages:
-        parts.append(
-            f"{len(libs.r_packages)} R: {len(resolved.binary)} Debian binaries, {len(resolved.source)} from source"
+    unchanged = old is not None and old.base == base and old.declared == declared(libs)
+    if unchanged and old is not None and not upgrade and not again:
+        return old
+    return _Resolution(session, libs, image, base, None if EVERYTHING in upgrade else old, upgrade, again).lock()
+
+
+@dataclass
+class _Resolution:
+    session: Session
+    libs: Libs
+    image: Image
+    base: Base
+    old: Lock | None
+    upgrade: frozenset[str]
+    again: bool
+
+    def lock(self) -> Lock:
+        apt_, r, r_version = self._system()
+        layers = Layers(self.session, self.libs, self.image)
+        first = [each for each in apt_ if each.stage == "python"]
+        python_image = layers.build([python_stage(self.libs, first)])[1]
+        conda = self._conda()
+        of_conda = next((each.version for each in conda if each.name == "python"), None)
+        python = of_conda or python_image.labels["runner.python.version"]
+        pip_ = self._pip(python_image, python)
+        return Lock(
+            base=self.base,
+            platform=f"linux/{self.image.architecture}",
+            python=python,
+            r=r_version,
+            declared=declared(self.libs),
+            packages=(*apt_, *conda, *r, *pip_),
         )
-    session.report("resolve", ", ".join(parts))
-    return resolved
+
+    def _kept(self, kind: LockedKind, keys: Iterable[str]) -> tuple[Locked, ...] | None:
+        """The locked packages of a kind when nothing that decides them has changed, else None."""
+        if self.again or self.old is None or self.old.base.id != self.base.id:
+            return None
+        now = declared(self.libs)
+        if any(now.get(key) != self.old.declared.get(key) for key in keys):
+            return None
+        found = self.old.of(kind)
+        return None if any(each.name in self.upgrade for each in found) else found
+
+    def _preferred(self, kind: LockedKind) -> tuple[Locked, ...]:
+        return tuple(each for each in self.old.of(kind) if each.name not in self.upgrade) if self.old else ()
+
+    def _system(self) -> tuple[tuple[Locked, ...], tuple[Locked, ...], str]:
+        """(apt's packages, R's packages, R's version)."""
+        libs = self.libs
+        kept_apt, kept_r = self._kept("apt", (*_OF_APT, *_OF_R)), self._kept("r", _OF_R)
+        if kept_apt is not None and kept_r is not None and self.old is not None:
+            return kept_apt, kept_r, self.old.r
+        self.session.report("resolve", "asking apt …")
+        depends = cran.system_packages() if libs.r_packages and libs.sysreqs else ()
+        facts = apt.ask(self.session, libs, self.image.id, depends)
+        apt.check(libs.apt, facts)
+        r_version = _r_version(libs, facts)
+        if kept_r is None:
+            kept_r, binary = self._r(facts, r_version)
+        else:
+            binary = [each.name for each in self._preferred("apt") if each.stage == "r-binary"]
+        stages = {
+            "python": _python(libs, facts),
+            "r": ["r-base-core"] if r_version and not facts.r_of_base else [],
+            "apt": [each.spec for each in libs.apt],
+            "r-binary": binary,
+        }
+        kept = [each for each in self._preferred("apt") if each.stage != BASE_STAGE]
+        installed = apt.simulate(self.session, libs, self.image.id, stages, kept, self._settled()) if any(stages.values()) else ()
+        if self.base.recipe:
+            names = {each.name for each in installed}
+            own = {name: version for name, version in facts.installed.items() if name not in names}
+            installed += tuple(Locked("apt", name, version, stage=BASE_STAGE) for name, version in own.items())
+        return installed, kept_r, r_version
+
+    def _settled(self) -> frozenset[str]:
+        """The stages of apt that are as they were; a stage counts only while those below it do."""
+        if self._kept("apt", _OF_APT[:2]) is None or self.old is None or bool(self.old.r) != self.libs.r:
+            return frozenset()
+        return frozenset(["python", "r"]) if self._kept("apt", _OF_APT) is None else frozenset(["python", "r", "apt"])
+
+    def _r(self, facts: apt.Facts, r_version: str) -> tuple[tuple[Locked, ...], list[str]]:
+        """(R's packages, what apt installs for them)."""
+        libs = self.libs
+        if not libs.r_packages:
+            return (), []
+        self.session.report("resolve", f"{len(libs.r_packages)} R packages …")
+        debian = {name: versions for name, versions in facts.versions.items() if name.startswith(("r-cran-", "r-bioc-"))}
+        resolver = cran.Resolver(
+            {} if facts.r_of_base else debian,
+            cran.repositories(libs.repos),
+            r_version,
+            self.session.ca_bundle,
+            snapshot=libs.snapshot,
+            debian_suite=facts.suite,
+            libs_folder=libs.path.resolve().parent,
+        )
+        resolved = resolver.resolve(libs.r_packages, {each.name: each for each in self._preferred("r")})
+        needed = cran.runtime_of(resolved.sysreqs, facts.depends) if libs.sysreqs else ()
+        wanted = [f"{binary.package}={binary.version}" for binary in resolved.binary.values()]
+        self.session.report(
+            "resolve", f"{len(libs.r_packages)} R: {len(wanted)} Debian binaries, {len(resolved.source)} from source"
+        )
+        return cran.locked(resolved), [*wanted, *needed]
+
+    def _conda(self) -> tuple[Locked, ...]:
+        libs = self.libs
+        if not libs.conda:
+            return ()
+        kept = self._kept("conda", _OF_CONDA)
+        if kept is not None:
+            return kept
+        from runner.builder import conda
+
+        self.session.report("resolve", f"{len(libs.conda)} conda packages …")
+        platform = f"linux/{self.image.architecture}"
+        return conda.solve(
+            libs.conda,
+            libs.conda_channels,
+            python=libs.python,
+            preferred=self._preferred("conda"),
+            platform=platform,
+            ca_bundle=self.session.ca_bundle,
+            upgrade=self.upgrade,
+        )
+
+    def _pip(self, image: Image, python: str) -> tuple[Locked, ...]:
+        if not self.libs.pip:
+            return ()
+        kept = self._kept("pip", _OF_PIP)
+        if kept is not None and self.old is not None and self.old.python == python:
+            return kept
+        self.session.report("resolve", f"{len(self.libs.pip)} Python packages …")
+        return pip.resolve(self.session, self.libs, image, python, self._preferred("pip"))
 
 
-def to_label(resolved: cran.Resolved) -> str:
-    """A resolution as JSON, for a label of the binaries' layer: the source layer is made from it, perhaps much later."""
-    sources = [[source.name, source.version, source.url, dict(source.fields)] for source in resolved.source.values()]
-    return json.dumps({"binary": resolved.binary, "source": sources})
+def _r_version(libs: Libs, facts: apt.Facts) -> str:
+    """R's version in the image, "" without R."""
+    if not libs.r:
+        return ""
+    if facts.r_of_base:
+        return facts.r_of_base
+    offered = facts.versions.get("r-base-core", ("",))[0]
+    return ".".join(rversion.from_debian(offered).split(".")[:3])
 
 
-def from_label(label: str) -> cran.Resolved:
-    """The inverse of `to_label`."""
-    data = json.loads(label)
-    sources = (Source(*item) for item in data["source"])
-    return cran.Resolved(data["binary"], {source.name: source for source in sources})
+def _python(libs: Libs, facts: apt.Facts) -> list[str]:
+    """What apt installs to have the Python that is asked for; nothing where the base has it.
 
-
-def _resolve_r(session: Session, libs: Libs, available: Available) -> cran.Resolved:
-    debian = {
-        name.removeprefix("r-cran-"): rversion.from_debian(versions[0])
-        for name, versions in available.versions.items()
-        if name.startswith("r-cran-")
-    }
-    r_debian = available.versions.get("r-base-core", ("",))[0]
-    r_version = available.r_of_base or ".".join(rversion.from_debian(r_debian).split(".")[:3])
-    repos = cran.repositories(libs.repos)
-    resolver = cran.Resolver({} if available.r_of_base else debian, repos, r_version, session.ca_bundle)
-    return resolver.resolve(libs.r_packages)
-
-
-def _available(done: Finished) -> Available:
-    versions: dict[str, list[str]] = {}
-    for line in _read(done, "versions"):
-        name, version, _ = (part.strip() for part in line.split("|", 2))
-        versions.setdefault(name, []).append(version)
-    return Available(
-        {name: tuple(found) for name, found in versions.items()},
-        tuple(_read(done, "names")),
-        frozenset(_read(done, "virtual")),
-        done.answers.get("r_of_base"),
+    Raises:
+        SpecError: neither the base nor its packages give it.
+    """
+    with_python = ["python3", "ca-certificates"]
+    if libs.python is None:
+        version = facts.pythons.get("python3")
+        return [] if version and rversion.key(version) >= (3, 8) else with_python
+    wanted = libs.python
+    if any(_is(version, wanted) for version in facts.pythons.values()):
+        return []
+    offered = {name: rversion.from_debian(versions[0]) for name, versions in facts.versions.items()}
+    if _is(offered.get("python3", ""), wanted):
+        return with_python
+    series = "python" + ".".join(wanted.split(".")[:2])
+    if _is(offered.get(series, ""), wanted):
+        return [series, "ca-certificates"]
+    there = {*facts.pythons.values(), *(version for name, version in offered.items() if name.startswith("python3"))}
+    raise libs.error(
+        "python",
+        libs.python_line,
+        f"Python {wanted} is not to be had on this base",
+        f"its packages give: {', '.join(sorted(there))}",
+        f"leave python out, or choose a base that has it: base: python:{wanted}-slim",
     )
 
 
-def _read(done: Finished, name: str) -> list[str]:
-    path = done.out / name
-    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+def _is(version: str, wanted: str) -> bool:
+    return version == wanted or version.startswith(f"{wanted}.")
 
 
-def _check_apt(package: Package, available: Available) -> None:
-    versions = available.versions.get(package.name)
-    if versions is None and package.name not in available.virtual:
-        raise _no_such_package(package, available.names)
-    if package.version and not any(fnmatch.fnmatchcase(version, package.version) for version in versions or ()):
-        there = ", ".join(versions or ())
-        raise package.error(f"no version of {package.name} fits {package.version}", f"there is: {there or 'none'}")
+def same_base(lock: Lock, installed: Mapping[str, str]) -> list[str]:
+    """How a base that was made anew differs from the one in the lock: `libc6 2.36-9 → 2.36-10`; [] when it does not."""
+    locked = {each.name: each.version for each in lock.of("apt") if each.stage == BASE_STAGE}
+    return [
+        f"{name} {version} → {installed.get(name, 'missing')}"
+        for name, version in sorted(locked.items())
+        if installed.get(name) != version
+    ]
 
 
-def _no_such_package(package: Package, names: Iterable[str]) -> SpecError:
-    near = nearest(package.name, names)
-    guess = [f"did you mean {near}?"] if near else []
-    return package.error(f"no package named {package.name!r} in the image's apt sources", *guess)
+def rebased(lock: Lock, base: Base) -> Lock:
+    """The same lock on the same base by another id."""
+    return replace(lock, base=base)

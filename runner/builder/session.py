@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shlex
 import shutil
 import sys
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import IO, TYPE_CHECKING
 
 from runner.builder import cache
@@ -95,8 +95,14 @@ class Session:
     log: IO[bytes]
     work: Path
     ca_bundle: Path | None
-    build_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    build_id: str = field(default_factory=lambda: token_hex(8))
     no_cache: bool = False
+    fresh: bool = False
+    """Ask the mirrors anew, whatever was fetched before."""
+    variables: tuple[str, ...] = ()
+    """Further variables of the user's environment that steps see: those that requirements refer to."""
+    secrets: tuple[str, ...] = ()
+    """Variables of the user's environment whose values `run` commands find below /run/secrets."""
 
     @contextmanager
     def step(
@@ -106,24 +112,35 @@ class Session:
         argv: tuple[str, ...],
         inputs: Mapping[str, bytes],
         *,
-        tmpfs: tuple[str, ...] = ("/mnt", "/tmp"),  # noqa: S108 - folders inside a container
+        mounts: tuple[Mount, ...] = (),
+        tmpfs: tuple[str, ...] = ("/mnt", "/tmp", "/run/secrets"),  # noqa: S108 - folders inside a container
         quiet: bool = False,
     ) -> Iterator[Finished]:
         """Run one script of STEPS in a container of `image`. Commit inside the `with`.
 
-        quiet: the step gets neither credentials nor network settings (it runs code of the libraries).
+        mounts: further ones, below /mnt. quiet: the step gets neither credentials nor network settings (it runs code of
+        the libraries).
         """
-        folder = self.work / f"{stage}-{secrets.token_hex(3)}"
+        folder = self.work / f"{stage}-{token_hex(3)}"
         try:
             given, out = self._lay_out(folder, inputs, quiet=quiet)
             output = Output(self.log, lambda line: self._show(stage, line))
             self.log.write(f"\n== {stage}: {' '.join(argv)}\n".encode())
-            step = Step(image, argv, self._mounts(given, out), tmpfs)
+            step = Step(image, argv, (*self._mounts(given, out), *mounts), tmpfs)
             with self.engine.step(step, output.feed) as ran:
                 output.end()
                 yield Finished(ran, list(output.lines), _answers(out), out)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def replacing(self, tag: str, commit: Callable[[], str]) -> str:
+        """Commit under a tag; the image that had it before goes, where nothing uses it. The new image's id."""
+        before = self.engine.inspect(tag)
+        identifier = commit()
+        if before is not None and before.id != identifier:
+            with suppress(BuildError):  # the engine refuses while a container or another image stands on it
+                self.engine.remove(before.id)
+        return identifier
 
     def note(self, text: str) -> None:
         """One line into the log only."""
@@ -156,11 +173,11 @@ class Session:
         return given, out
 
     def _environment(self, given: Path) -> dict[str, str]:
-        env = {"SOURCE_DATE_EPOCH": _SOURCE_DATE_EPOCH}
+        env = {"SOURCE_DATE_EPOCH": _SOURCE_DATE_EPOCH} | ({"FRESH": "1"} if self.fresh else {})
         for theirs, ours in _FROM_PIP.items():
             if value := os.environ.get(theirs):
                 env[ours] = value
-        env |= {key: value for key, value in os.environ.items() if _PASSED.fullmatch(key)}
+        env |= {key: value for key, value in os.environ.items() if _PASSED.fullmatch(key) or key in self.variables}
         if self.ca_bundle is not None:
             shutil.copyfile(self.ca_bundle, given / "ca.pem")
             env |= dict.fromkeys(("CA_BUNDLE", *_CA_VARIABLES), "/mnt/in/ca.pem")
@@ -191,6 +208,9 @@ def opened(
     log: Path | None,
     ca_bundle: Path | None,
     no_cache: bool = False,
+    fresh: bool = False,
+    variables: tuple[str, ...] = (),
+    secrets: tuple[str, ...] = (),
 ) -> Iterator[Session]:
     """A session with its log and work folder; the folder is removed at the end, the log stays.
 
@@ -205,7 +225,8 @@ def opened(
         stream = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb")
     except OSError as error:
         raise BuildError(f"a build cannot start here: {error}", "free some space, or set RUNNER_CACHE_DIR") from None
-    session = Session(engine, report, path, stream, work / secrets.token_hex(4), ca_bundle, no_cache=no_cache)
+    session = Session(engine, report, path, stream, work / token_hex(4), ca_bundle,
+                      no_cache=no_cache, fresh=fresh, variables=variables, secrets=secrets)  # fmt: skip
     try:
         yield session
     finally:

@@ -4,7 +4,6 @@ image committed under its name. What does not load is named, and nothing is tagg
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runner.builder.failures import explain
@@ -12,6 +11,7 @@ from runner.builder.recipe import bootstrap_files, contract
 from runner.docker_api.images import Config
 from runner.errors import BuildError
 from runner.spec import rversion
+from runner.spec.libs import R_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runner.builder.session import Session
     from runner.docker_api.images import Image
     from runner.spec.libs import Libs, Package
+    from runner.spec.lock import Lock
 
 LIBRARIES_LABEL = "runner.libraries"
 _WORKDIR = "/home/runner"
@@ -33,19 +34,23 @@ class Library(NamedTuple):
     version: str
 
 
-def finish(session: Session, libs: Libs, image: Image, tag: str) -> Image:
+def finish(session: Session, libs: Libs, lock: Lock, image: Image, tag: str) -> Image:
     """Finish, verify, commit under `tag`.
 
     Raises:
-        BuildError: a library does not load; nothing was tagged.
+        BuildError: a library does not load, or what is installed is not what the lock says; nothing was tagged.
     """
     user = image.labels["runner.user"]
+    of = {kind: [each.name for each in libs.declared if each.kind == kind] for kind in ("apt", "conda")}
     declared = {
         "user": user,
         "env": dict(libs.env),
-        "apt": [package.name for package in libs.apt],
-        "cran": [package.name for package in libs.r_packages],
+        "apt": of["apt"],
+        "conda": {name: libs.imports.get(name) for name in of["conda"]},
+        "r": [each.name for each in libs.r_packages],
+        "r_installed": bool(lock.of("r")),
         "pip": {package.name: libs.imports.get(package.name) for package in libs.pip},
+        "manifest": {"name": libs.name, "image": tag, "lock": json.loads(lock.to_text())},
     }
     inputs = {f"bootstrap/{name}": raw for name, raw in bootstrap_files().items()}
     inputs["declared.json"] = json.dumps(declared).encode()
@@ -55,12 +60,11 @@ def finish(session: Session, libs: Libs, image: Image, tag: str) -> Image:
     with session.step("verify", image.id, argv, inputs, tmpfs=_TMPFS, quiet=True) as done:
         if done.ran.exit_code:
             raise explain("verify", libs, done.lines, done.ran.exit_code, oom=done.ran.oom, log=session.log_path)
-        loaded = _judge(session, libs, json.loads((done.out / "verified.json").read_bytes()))
-        replaced = session.engine.inspect(tag)
-        identifier = done.ran.commit(_config(libs, user, tag, loaded), tag)
-    if replaced is not None and replaced.id != identifier:
-        with suppress(BuildError):  # a container may still use it
-            session.engine.remove(replaced.id)
+        verified = json.loads((done.out / "verified.json").read_bytes())
+        loaded = _judge(session, libs, verified)
+        _compare(session, lock, verified["installed"])
+        config = _config(libs, lock, user, tag, loaded)
+        identifier = session.replacing(tag, lambda: done.ran.commit(config, tag))
     if loaded:
         session.report("verify", f"{len(loaded)} declared libraries load")
     final = session.engine.inspect(identifier)
@@ -74,8 +78,9 @@ def libraries_of(image: Image) -> tuple[Library, ...]:
     return tuple(Library(*item) for item in json.loads(image.labels.get(LIBRARIES_LABEL, "[]")))
 
 
-def _config(libs: Libs, user: str, tag: str, loaded: tuple[Library, ...]) -> Config:
+def _config(libs: Libs, lock: Lock, user: str, tag: str, loaded: tuple[Library, ...]) -> Config:
     labels = {
+        "runner.base.name": lock.base.reference,
         "runner.contract": str(contract()),
         "runner.libs": tag.rsplit(":", 1)[-1],
         "runner.name": libs.name,
@@ -84,10 +89,35 @@ def _config(libs: Libs, user: str, tag: str, loaded: tuple[Library, ...]) -> Con
     return Config(libs.env, labels, user=user, workdir=_WORKDIR, cmd=("/bin/bash",), comment="runner: verified")
 
 
+def _compare(session: Session, lock: Lock, installed: Mapping[str, Mapping[str, str]]) -> None:
+    """That what is installed is what the lock says, version for version.
+
+    Raises:
+        BuildError: it is not.
+    """
+    differs = []
+    for each in lock.packages:
+        if each.kind == "r" and each.source == "debian":
+            continue  # told by apt's own entry
+        found = installed[each.kind].get(each.name)
+        # Of a source repository the version is not known before it is built.
+        if found is None or (each.version and _plain(found) != _plain(each.version)):
+            differs.append(f"{each.kind}: {each.name}: {each.version} in the lock, {found or 'nothing'} in the image")
+    if differs:
+        raise BuildError(
+            "the image does not hold what the lock says", *differs[:10], f"full log: {session.log_path}"
+        )
+
+
+def _plain(version: str) -> str:
+    """Versions that only differ in how they are written: R's `1.7-9` and `1.7.9`."""
+    return version.replace("-", ".")
+
+
 def _judge(session: Session, libs: Libs, verified: Mapping[str, Any]) -> tuple[Library, ...]:
     loaded, failed = [], []
     for package in libs.declared:
-        result = verified[package.kind][package.name]
+        result = verified["r" if package.kind in R_KINDS else package.kind][package.name]
         if error := _wrong(package, result):
             if package.marker and error == "not installed" and not _applies(package.marker, verified["markers"]):
                 continue
@@ -110,7 +140,7 @@ def _judge(session: Session, libs: Libs, verified: Mapping[str, Any]) -> tuple[L
 def _wrong(package: Package, result: Mapping[str, str]) -> str | None:
     if "error" in result:
         return result["error"]
-    if package.kind == "cran" and not rversion.satisfies(result["version"], package.constraints):
+    if package.kind in R_KINDS and not rversion.satisfies(result["version"], package.constraints):
         return f"version {result['version']} does not fit {package.spec}"
     return None
 
@@ -119,7 +149,7 @@ def _remedies(package: Package, why: str) -> list[str]:
     if "cannot open shared object file" in why:
         library = why.split(": cannot open", maxsplit=1)[0].rsplit(" ", 1)[-1].strip("'\"")
         return [f"a system library is missing: add the Debian package that holds {library} under apt"]
-    if package.kind == "pip":
+    if package.kind in {"pip", "conda"}:
         return [f"if its import name is another: imports: {{{package.name}: NAME}}"]
     return []
 

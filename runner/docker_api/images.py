@@ -40,6 +40,19 @@ class Image:
     env: Mapping[str, str]
     user: str
     architecture: str
+    digests: tuple[str, ...] = ()
+    """`NAME@sha256:…` for each registry that it came from or went to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An image in a list. created: seconds since the epoch. size_bytes counts all its layers."""
+
+    id: str
+    tags: tuple[str, ...]
+    labels: Mapping[str, str]
+    size_bytes: int
+    created: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +108,15 @@ class Engine:
                 return None
         return _image(found)
 
-    def labelled(self, label: str) -> list[Image]:
-        """The images that carry a label, given as `name=value`."""
+    def labelled(self, label: str) -> list[Listed]:
+        """The named images that carry a label, given as `name` or `name=value`."""
         with _translated("list images"):
-            found = self._client.images(filters={"label": label})
-        images = (self.inspect(str(each["Id"])) for each in found)
-        return [image for image in images if image is not None]
+            found: list[dict[str, Any]] = self._client.images(filters={"label": label})
+        return [
+            Listed(each["Id"], tuple(tags), each.get("Labels") or {}, each["Size"], each["Created"])
+            for each in found
+            if (tags := [tag for tag in each.get("RepoTags") or () if tag != "<none>:<none>"])
+        ]
 
     def pull(self, reference: str, progress: Callable[[str], None]) -> Image:
         """Pull an image; `progress` gets one short text per change.
@@ -312,6 +328,7 @@ def _image(found: Mapping[str, Any]) -> Image:
         dict(pair.split("=", 1) for pair in config.get("Env") or () if "=" in pair),
         config.get("User") or "",
         found["Architecture"],
+        tuple(found.get("RepoDigests") or ()),
     )
 
 

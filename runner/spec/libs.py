@@ -123,11 +123,16 @@ class Libs:
     env: Mapping[str, str] = field(default_factory=dict)
     imports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ca_bundle: Path | None = None
+    pip_variables: tuple[str, ...] = ()
 
     @property
     def declared(self) -> tuple[Package, ...]:
         """Every library that the finished image must contain."""
         return (*self.apt, *self.conda, *self.r_packages, *self.pip)
+
+    def error(self, key: str, line: int | None, message: str, *hints: str) -> SpecError:
+        """A SpecError at a key of the file."""
+        return SpecError(message, *hints, file=str(self.path), line=line, key=key)
 
 
 class _Model(BaseModel):

@@ -29,11 +29,12 @@ apt_lists() {
 apt_get() { apt-get -q -y $apt_options "$@"; }
 apt_cache() { apt-cache -q $apt_options "$@"; }
 
-# Once in a build: the stamp names the build that refreshed the lists.
+# The lists are good for ten minutes (0.7 s a time), or for this build where it said so or found them wrong.
 apt_update() {
     have apt-get || fail "the base image has no apt-get; only images made from Debian or Ubuntu can be added to"
     apt_lists
-    if [ "$(cat "$lists/stamp" 2>/dev/null)" != "$BUILD_ID" ]; then
+    [ "$(cat "$lists/stamp" 2>/dev/null)" = "$BUILD_ID" ] && return
+    if [ -n "${FRESH-}${1-}" ] || [ -z "$(find "$lists/stamp" -mmin -10 2>/dev/null)" ]; then
         apt_get -o APT::Update::Error-Mode=any update
         printf '%s' "$BUILD_ID" >"$lists/stamp"
     fi
@@ -44,6 +45,10 @@ apt_install() {
     file=$1
     set --
     while IFS= read -r package; do set -- "$@" "$package"; done <"$file"
+    apt_get install --allow-downgrades --no-install-recommends -- "$@" && return
+    # The mirror may have moved on since the lists were fetched.
+    [ "$(cat "$lists/stamp")" != "$BUILD_ID" ] || exit 100
+    apt_update now
     apt_get install --allow-downgrades --no-install-recommends -- "$@"
 }
 

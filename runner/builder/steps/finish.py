@@ -1,8 +1,9 @@
 """Put the bootstrapper into place and load every declared library as the run-time user. Run by the image's python3 as
 root; Python 3.8, standard library only.
 
-/mnt/in/declared.json: {"user": "uid:gid", "env": {...}, "apt": [...], "cran": [...], "pip": {name: [module, ...] | null}}
-/mnt/out/verified.json: {kind: {name: {"version": ...} | {"error": ...}}, "markers": {...}}
+/mnt/in/declared.json: {"user": "uid:gid", "env": {...}, "apt": [...], "r": [...], "r_installed": bool,
+    "pip": {name: [module, ...] | null}, "conda": the same, "manifest": {...}}
+/mnt/out/verified.json: {kind: {name: {"version": ...} | {"error": ...}}, "markers": {...}, "installed": {kind: {name: version}}}
 
 What the libraries write (HOME, /tmp, /var/tmp) goes to tmpfs and is gone before the image is committed.
 """  # noqa: INP001 - never imported: it runs inside a build container
@@ -14,6 +15,7 @@ import os
 import py_compile
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +68,9 @@ def start(argv: list[str], declared: dict[str, Any]) -> subprocess.Popen[bytes]:
 
 
 def gather(process: subprocess.Popen[bytes], names: Iterable[str]) -> tuple[Results, dict[str, Any]]:
-    """({name: result}, markers) out of the marked lines. A loader that dies names the library that it was loading."""
+    """({name: result}, facts) out of the marked lines. A loader that dies names the library that it was loading."""
     found: Results = {}
-    markers: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     current = None
     tail: list[str] = []
     for raw in process.stdout or ():
@@ -82,8 +84,8 @@ def gather(process: subprocess.Popen[bytes], names: Iterable[str]) -> tuple[Resu
         item = json.loads(rest)
         if "loading" in item:
             current, tail = item["loading"], []
-        elif "markers" in item:
-            markers = item["markers"]
+        elif "name" not in item:
+            facts.update(item)
         else:
             found[item.pop("name")] = item
             current = None
@@ -92,40 +94,51 @@ def gather(process: subprocess.Popen[bytes], names: Iterable[str]) -> tuple[Resu
     for name in names:
         died = f"the interpreter ended ({how}) while loading it: {' '.join(tail)}"
         found.setdefault(name, {"error": died if name == current else "not tried"})
-    return found, markers
+    return found, facts
 
 
-def apt(names: list[str]) -> Results:
-    """Whether each Debian package, or one that provides it, is installed."""
+def debian() -> tuple[dict[str, str], dict[str, str]]:
+    """(installed packages, with those that they provide; installed packages), name → version."""
     fields = "${db:Status-Status}|${Package}|${Version}|${Provides}\\n"
     query = ["dpkg-query", "-W", "-f", fields]
-    listing = subprocess.run(query, stdout=subprocess.PIPE, check=True).stdout.decode() if names else ""
-    versions: dict[str, str] = {}
-    for line in listing.splitlines():
+    own: dict[str, str] = {}
+    provided: dict[str, str] = {}
+    for line in subprocess.run(query, stdout=subprocess.PIPE, check=True).stdout.decode().splitlines():
         status, package, version, provides = line.split("|", 3)
         if status == "installed":
-            versions[package] = version
-            for provided in provides.split(","):
-                versions.setdefault(provided.split("(")[0].strip(), version)
-    return {name: {"version": versions[name]} if name in versions else {"error": "not installed"} for name in names}
+            own[package] = version
+            for each in provides.split(","):
+                provided.setdefault(each.split("(")[0].strip(), version)
+    return {**provided, **own}, own
 
 
 def main() -> None:
     """Install, load, report."""
     declared = json.loads(Path("/mnt/in/declared.json").read_text(encoding="utf-8"))
     install()
-    # Both at once: R and Python each use one core.
-    r = pip = None
-    if declared["cran"]:
-        r = start(["Rscript", "--vanilla", "/mnt/in/verify.R", *declared["cran"]], declared)
+    # All at once: each uses one core.
+    loaders: dict[str, subprocess.Popen[bytes]] = {}
+    if declared["r_installed"]:
+        loaders["r"] = start(["Rscript", "--vanilla", "/mnt/in/verify.R", *declared["r"]], declared)
     if declared["pip"]:
-        pip = start(["python3", "/mnt/in/verify_pip.py", json.dumps(declared["pip"])], declared)
-    result: dict[str, Any] = {"apt": apt(declared["apt"]), "cran": {}, "pip": {}, "markers": {}}
-    if pip is not None:
-        result["pip"], result["markers"] = gather(pip, declared["pip"])
-    if r is not None:
-        result["cran"], _ = gather(r, declared["cran"])
+        loaders["pip"] = start(["python3", "/mnt/in/verify_pip.py", json.dumps(declared["pip"])], declared)
+    if declared["conda"]:
+        python = "/opt/conda/bin/python"
+        python = python if Path(python).exists() else sys.executable
+        loaders["conda"] = start([python, "/mnt/in/verify_conda.py", json.dumps(declared["conda"])], declared)
+    every, own = debian()
+    result: dict[str, Any] = {"r": {}, "pip": {}, "conda": {}, "markers": {}, "installed": {"apt": own}}
+    result["apt"] = {
+        name: {"version": every[name]} if name in every else {"error": "not installed"} for name in declared["apt"]
+    }
+    for kind, process in loaders.items():
+        result[kind], facts = gather(process, declared[kind])
+        result["markers"] = facts.get("markers", result["markers"])
+        result["installed"][kind] = facts.get("installed", {})
     Path("/mnt/out/verified.json").write_text(json.dumps(result), encoding="utf-8")
+    manifest = {**declared["manifest"], "installed": result["installed"]}
+    (TARGET / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (TARGET / "manifest.json").chmod(0o644)
 
 
 main()

@@ -1,28 +1,48 @@
-# What every image has: python3 for the bootstrapper, certificates of public authorities, the user `runner`.
+# What every image has: python3 for the bootstrapper, certificates of public authorities, the run-time user.
 . /mnt/in/common.sh
 
-usable_python() { have python3 && python3 -I -S -c 'import sys; sys.exit(sys.version_info < (3, 8))'; }
-
-if ! usable_python; then
+if [ -s /mnt/in/packages ]; then
     apt_update
-    printf '%s\n' python3 ca-certificates >/tmp/packages
-    apt_install /tmp/packages
-    usable_python || fail "the base image's packages give no Python 3.8 or newer, which the bootstrapper needs"
+    apt_install /mnt/in/packages
 fi
+asked=$(cat /mnt/in/python)
+python=python3
+have "python$(printf '%s' "$asked" | cut -d . -f 1,2)" && python=python$(printf '%s' "$asked" | cut -d . -f 1,2)
+"$python" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 8))' ||
+    fail "the base image's packages give no Python 3.8 or newer, which the bootstrapper needs"
 
 taken() { cut -d : -f 3 /etc/passwd /etc/group | grep -qx "$1"; }
+entry() { awk -F : -v key="$1" '$1 == key || $3 == key { print; exit }' /etc/passwd; }
 
-# Written by hand: useradd dates the entry, which would make every build differ.
-if ! grep -q '^runner:' /etc/passwd; then
-    id=1000
-    while taken "$id"; do id=$((id + 1)); done
-    printf 'runner:x:%s:\n' "$id" >>/etc/group
-    printf 'runner:x:%s:%s::/home/runner:/bin/sh\n' "$id" "$id" >>/etc/passwd
-    mkdir -p /home/runner
-    chown "$id:$id" /home/runner
+# add NAME UID GID, by hand: useradd dates the entry, which would make every build differ.
+add() {
+    cut -d : -f 3 /etc/group | grep -qx "$3" || printf '%s:x:%s:\n' "$1" "$3" >>/etc/group
+    printf '%s:x:%s:%s::/home/runner:/bin/sh\n' "$1" "$2" "$3" >>/etc/passwd
+}
+
+user=$(cat /mnt/in/user)
+user=${user:-runner}
+uid=${user%%:*}
+if [ -z "$(entry "$uid")" ]; then
+    case $uid in
+    *[!0-9]*)
+        id=1000
+        while taken "$id"; do id=$((id + 1)); done
+        add "$uid" "$id" "$id"
+        ;;
+    *)
+        gid=${user#*:}
+        add runner "$uid" "${gid:-$uid}"
+        ;;
+    esac
 fi
+uid_of=$(entry "$uid" | cut -d : -f 3)
+gid_of=$(entry "$uid" | cut -d : -f 4)
+case $user in *:*) gid_of=${user#*:} ;; esac
+mkdir -p /home/runner
+chown "$uid_of:$gid_of" /home/runner
 
-answer runner.python "$(python3 -I -S -c 'import sys; print(sys.executable)')"
-answer runner.python.version "$(python3 -I -S -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])')"
-answer runner.user "$(grep '^runner:' /etc/passwd | cut -d : -f 3,4)"
+answer runner.python "$("$python" -I -S -c 'import sys; print(sys.executable)')"
+answer runner.python.version "$("$python" -I -S -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])')"
+answer runner.user "$uid_of:$gid_of"
 tidy

@@ -6,6 +6,11 @@ say <- function(...) {
 }
 field <- function(key, value) paste0("\"", key, "\": ", text(value))
 
+have <- installed.packages()[, c("Package", "Version"), drop = FALSE]
+have <- have[!duplicated(have[, "Package"]), , drop = FALSE]
+pairs <- paste0(text(have[, "Package"]), ": ", text(have[, "Version"]), collapse = ", ")
+say(paste0("\"installed\": {", pairs, "}"))
+
 for (name in commandArgs(trailingOnly = TRUE)) {
   say(field("loading", name))
   tryCatch({

@@ -68,7 +68,18 @@ def markers() -> dict[str, str]:
     }
 
 
-say(markers=markers())
+def installed() -> dict[str, str]:
+    """Every distribution of this environment itself, by its normalized name → version."""
+    found = {}
+    own = [path for path in sys.path if path.startswith(sys.prefix)]
+    for distribution in metadata.distributions(path=own):
+        name = distribution.metadata["Name"]
+        if name:
+            found[re.sub(r"[-_.]+", "-", name).lower()] = distribution.version
+    return found
+
+
+say(markers=markers(), installed=installed())
 for declared, imports in json.loads(sys.argv[1]).items():
     say(loading=declared)
     say(name=declared, **check(declared, imports))

@@ -1,0 +1,10 @@
+# The commands of in/run, in order; each by a shell of its own, as root, with the build's secrets below /run/secrets.
+. /mnt/in/common.sh
+mkdir -p /run/secrets
+[ ! -d /mnt/in/secrets ] || cp -r /mnt/in/secrets/. /run/secrets/
+cd /
+for file in /mnt/in/run/*; do
+    echo "+ $(cat "$file")"
+    sh -eu "$file" || fail "run: the command ended with exit code $?: $(cat "$file")"
+done
+tidy
