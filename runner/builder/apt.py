@@ -58,6 +58,7 @@ def simulate(
     session: Session,
     libs: Libs,
     image: str,
+    *,
     stages: Mapping[str, Sequence[str]],
     kept: Sequence[Locked],
     settled: frozenset[str] = frozenset(),
@@ -73,8 +74,10 @@ def simulate(
     Raises:
         BuildError: they exclude each other, or one would remove a package of the image.
     """
-    final = next(stage for stage in reversed(stages) if stages[stage])
-    asked_of = {stage: f"{i}-{stage}" + ".settled" * (stage in settled and stage != final) for i, stage in enumerate(stages)}
+    final = next(stage for stage in reversed(list(stages)) if stages[stage])
+    asked_of = {
+        stage: f"{i}-{stage}" + ".settled" * (stage in settled and stage != final) for i, stage in enumerate(stages)
+    }
     names = {f"stages/{asked_of[stage]}": _lines(asked) for stage, asked in stages.items()}
     pins = "".join(f"Package: {each.name}\nPin: version {each.version}\nPin-Priority: 1001\n\n" for each in kept)
     inputs = {**names, "pins": pins.encode()}

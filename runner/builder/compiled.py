@@ -56,7 +56,7 @@ class Compiler:
         """The installed packages as a tar, to be unpacked in R's library folder.
 
         Raises:
-            Gone: a source cannot be had any more.
+            GoneError: a source cannot be had any more.
             BuildError: one does not compile.
         """
         locked = [each for each in self._lock.of("r") if each.source != "debian"]

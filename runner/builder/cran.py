@@ -65,9 +65,13 @@ class Resolver:
     debian: R package in lower case → version of its r-cran-* package, empty where R is not Debian's.
     """
 
-    def __init__(self, debian: Mapping[str, tuple[str,...]], repos: Sequence[str], r_version: str, ca_bundle: Path | None, **_kw) -> None:
+    def __init__(
+        self, debian: Mapping[str, tuple[str, ...]], repos: Sequence[str], r_version: str, ca_bundle: Path | None, **_kw
+    ) -> None:
         self._full = debian
-        self._debian = {k.removeprefix("r-cran-"): rversion.from_debian(v[0]) for k, v in debian.items() if k.startswith("r-cran-")}
+        self._debian = {
+            k.removeprefix("r-cran-"): rversion.from_debian(v[0]) for k, v in debian.items() if k.startswith("r-cran-")
+        }
         self._repos = repos
         self._r_version = r_version
         self._fetch = Fetcher(ca_bundle)
@@ -96,6 +100,7 @@ class Resolver:
             self._check_r(source, needs, origin)
             waiting += [(need, wanted, origin) for need, wanted in needs]
         from types import SimpleNamespace
+
         resolved.binary = {k: SimpleNamespace(package=k, version=self._full[k][0]) for k in resolved.binary}
         resolved.sysreqs = ()
         return resolved
@@ -208,16 +213,37 @@ def _nearest(name: str, known: Iterable[str]) -> str | None:
 def _shown(constraints: Iterable[rversion.Constraint]) -> str:
     return ", ".join(f"{op} {version}" for op, version in constraints)
 
-def fingerprint(p): return ""
-def system_packages(): return ()
-def system_requirements(s): return ()
-def runtime_of(a, b): return ()
-def needs(source): return [n for n, _ in _dependencies(source.fields)]
+
+def fingerprint(p):
+    return ""
+
+
+def system_packages():
+    return ()
+
+
+def system_requirements(s):
+    return ()
+
+
+def runtime_of(a, b):
+    return ()
+
+
+def needs(source):
+    return [n for n, _ in _dependencies(source.fields)]
+
+
 def locked(resolved):
     from runner.spec.lock import Locked
-    return (*(Locked("r", k, b.version, source="debian") for k, b in resolved.binary.items()), *(Locked("r", s.name, s.version, s.url) for s in resolved.source.values()))
+
+    return (
+        *(Locked("r", k, b.version, source="debian") for k, b in resolved.binary.items()),
+        *(Locked("r", s.name, s.version, s.url) for s in resolved.source.values()),
+    )
+
+
 def sources_from_lock(locked, libs, ca):
-    from dataclasses import replace
     f = Fetcher(ca)
     out = []
     for l in locked:

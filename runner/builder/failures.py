@@ -44,7 +44,7 @@ _KNOWN_PIP = Path(__file__).parent / "known_pip.txt"
 """Names that a slip most likely meant, one a line: an index cannot be asked for names like one."""
 
 
-class Gone(BuildError):
+class GoneError(BuildError):
     """A locked package cannot be had any more. package: its name."""
 
     def __init__(self, kind: str, package: str, why: str = "") -> None:

@@ -20,7 +20,7 @@ from runner.errors import BuildError
 from runner.spec import rversion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 _TIMEOUT_S = 60
@@ -39,7 +39,9 @@ class Source:
     fields: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def sha256(self): return self.url
+    def sha256(self):
+        return self.url
+
     @property
     def file(self) -> str:
         """The name of its archive."""
@@ -96,9 +98,7 @@ class Fetcher:
             return bytes(answer.read(_INDEX_LIMIT))
 
 
-def make_repository(
-    sources: Iterable[Source], ca_bundle=None, report=lambda t: None
-) -> dict[str, bytes]:
+def make_repository(sources: Iterable[Source], ca_bundle=None, report=lambda t: None) -> dict[str, bytes]:
     """A CRAN-like repository of exactly these packages: path below it → bytes.
 
     Raises:

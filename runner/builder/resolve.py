@@ -13,7 +13,7 @@ from runner.builder import apt, cran, pip
 from runner.builder.layers import Layers
 from runner.builder.stages import python_stage
 from runner.spec import rversion
-from runner.spec.lock import Locked, Lock
+from runner.spec.lock import Lock, Locked
 from runner.spec.requirements import local_archive
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ def resolve(
     libs: Libs,
     image: Image,
     base: Base,
-    old: Lock | None,
-    upgrade: frozenset[str] = frozenset(),
     *,
+    old: Lock | None = None,
+    upgrade: frozenset[str] = frozenset(),
     again: bool = False,
 ) -> Lock:
     """The lock of a libs file.
@@ -156,7 +156,10 @@ class _Resolution:
             "r-binary": binary,
         }
         kept = [each for each in self._preferred("apt") if each.stage != BASE_STAGE]
-        installed = apt.simulate(self.session, libs, self.image.id, stages, kept, self._settled()) if any(stages.values()) else ()
+        installed: tuple[Locked, ...] = ()
+        if any(stages.values()):
+            settled = self._settled()
+            installed = apt.simulate(self.session, libs, self.image.id, stages=stages, kept=kept, settled=settled)
         if self.base.recipe:
             names = {each.name for each in installed}
             own = {name: version for name, version in facts.installed.items() if name not in names}
@@ -175,7 +178,9 @@ class _Resolution:
         if not libs.r_packages:
             return (), []
         self.session.report("resolve", f"{len(libs.r_packages)} R packages …")
-        debian = {name: versions for name, versions in facts.versions.items() if name.startswith(("r-cran-", "r-bioc-"))}
+        debian = {
+            name: versions for name, versions in facts.versions.items() if name.startswith(("r-cran-", "r-bioc-"))
+        }
         resolver = cran.Resolver(
             {} if facts.r_of_base else debian,
             cran.repositories(libs.repos),

@@ -104,9 +104,7 @@ def _compare(session: Session, lock: Lock, installed: Mapping[str, Mapping[str, 
         if found is None or (each.version and _plain(found) != _plain(each.version)):
             differs.append(f"{each.kind}: {each.name}: {each.version} in the lock, {found or 'nothing'} in the image")
     if differs:
-        raise BuildError(
-            "the image does not hold what the lock says", *differs[:10], f"full log: {session.log_path}"
-        )
+        raise BuildError("the image does not hold what the lock says", *differs[:10], f"full log: {session.log_path}")
 
 
 def _plain(version: str) -> str:

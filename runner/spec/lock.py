@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 VERSION = 1
 LockedKind = Literal["apt", "conda", "r", "pip"]
 KINDS: tuple[LockedKind, ...] = ("apt", "conda", "r", "pip")
+_ALWAYS = ("kind", "name", "version")
 _FIX = "delete it to have everything resolved anew, or bring back the last good one"
 
 
@@ -77,7 +78,10 @@ class Lock:
     def to_text(self) -> str:
         """As it stands in the file. The same lock gives the same bytes."""
         packages = sorted(self.packages, key=lambda each: (KINDS.index(each.kind), each.name, each.version))
-        rows = [json.dumps({key: value for key, value in asdict(each).items() if value}) for each in packages]
+        rows = [
+            json.dumps({key: value for key, value in asdict(each).items() if value or key in _ALWAYS})
+            for each in packages
+        ]
         declared = [f"    {json.dumps(key)}: {json.dumps(list(items))}" for key, items in sorted(self.declared.items())]
         head = {"version": VERSION, "platform": self.platform, "python": self.python, "r": self.r}
         lines = [f"  {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]

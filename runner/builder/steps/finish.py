@@ -3,7 +3,8 @@ root; Python 3.8, standard library only.
 
 /mnt/in/declared.json: {"user": "uid:gid", "env": {...}, "apt": [...], "r": [...], "r_installed": bool,
     "pip": {name: [module, ...] | null}, "conda": the same, "manifest": {...}}
-/mnt/out/verified.json: {kind: {name: {"version": ...} | {"error": ...}}, "markers": {...}, "installed": {kind: {name: version}}}
+/mnt/out/verified.json: {kind: {name: {"version": ...} | {"error": ...}}, "markers": {...},
+    "installed": {kind: {name: version}}}
 
 What the libraries write (HOME, /tmp, /var/tmp) goes to tmpfs and is gone before the image is committed.
 """  # noqa: INP001 - never imported: it runs inside a build container
