@@ -1,7 +1,7 @@
 """Build the stages of a lock that the engine does not have yet, each committed as a layer that later builds go on from.
 
 A layer tells by a label which keys it holds (see stages.py). A build starts at the layer that holds most of what is wanted
-and nothing else, and adds what is missing: an unchanged beginning, an earlier build that was killed, and the image that one more
+and nothing else, and adds what is missing: an unchanged beginning, an earlier build that was killed, and an image that a
 library is added to are all the same case.
 """
 
