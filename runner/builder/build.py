@@ -161,7 +161,7 @@ def _lock(session: Session, libs: Libs, options: Options, *, again: bool = False
     if options.locked:
         return _exactly(session, libs, path, old)
     anew = resolve.EVERYTHING in options.upgrade
-    image, of_base = base.ensure(session, libs, old.base if old and not anew else None)
+    image, of_base = base.ensure(session, libs, old.base if old and not anew else None, options.platform)
     new = resolve.resolve(session, libs, image, of_base, old=old, upgrade=options.upgrade, again=again)
     if new != old:
         try:
