@@ -263,7 +263,7 @@ def test_the_base_is_never_raised() -> None:
 
 # -- what a command costs -------------------------------------------------------------------------------------------
 
-HEAVY = ("docker", "azure", "pydantic", "pydantic_core", "yaml", "rich", "requests", "asyncio")
+HEAVY = ("docker", "azure", "pydantic", "pydantic_core", "yaml", "rich", "requests", "asyncio", "rattler")
 
 _DUMP = """
 import sys

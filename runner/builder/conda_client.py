@@ -88,7 +88,7 @@ def client(channels: Sequence[Channel], ca_bundle: Path | None) -> Client:
         return Client(
             [
                 layers.MirrorMiddleware(mirrors),
-                layers.RetryMiddleware(),
+                layers.RetryMiddleware(2),
                 layers.AuthenticationMiddleware(),
                 layers.OciMiddleware(),
                 layers.GCSMiddleware(),

@@ -96,7 +96,7 @@ def inputs(
         except OSError:  # another file system
             shutil.copyfile(path, folder / path.name)
     entries = [{"file": _file_name(each), "url": each.source} for each in sorted(locked, key=lambda each: each.name)]
-    plan = {"packages": entries, "specs": [bare(package) for package in packages]}
+    plan = {"packages": entries, "specs": {package.name.lower(): bare(package) for package in packages}}
     library = str(Path(rattler.__file__).resolve().parent)
     mounts = (Mount(str(folder), "/mnt/conda"), Mount(library, "/mnt/rattler/rattler"))
     return {"conda.json": json.dumps(plan).encode()}, mounts

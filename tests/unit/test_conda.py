@@ -349,7 +349,7 @@ def test_the_step_gets_files_and_no_path_of_this_machine(channel: str, tmp_path:
     given, mounts = inputs(found, files, packages, tmp_path / "work")
 
     plan = json.loads(given["conda.json"])
-    assert plan["specs"] == ["rcpure", "rctool=1.2"]
+    assert plan["specs"] == {"rcpure": "rcpure", "rctool": "rctool=1.2"}
     assert [each["file"] for each in plan["packages"]] == sorted(path.name for path in (tmp_path / "work").iterdir())
     assert str(tmp_path) not in given["conda.json"].decode()
     assert [(mount.target, mount.read_only) for mount in mounts] == [

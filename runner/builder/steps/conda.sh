@@ -7,11 +7,7 @@ python=$(PATH=$system command -v python3) || python=$(command -v python3) || fai
     fail "conda packages are installed by Python 3.10 or newer, and the base image has $("$python" -V);" \
         "choose a newer base, such as debian:bookworm-slim"
 
-# Beside its target, so that files are linked and not copied; gone before the layer is committed.
-cache=/opt/conda/.packages
-mkdir -p "$cache"
-PYTHONDONTWRITEBYTECODE=1 "$python" -I -S -X utf8 /mnt/in/conda_install.py "$cache"
-rm -rf "$cache"
+PYTHONDONTWRITEBYTECODE=1 "$python" -I -S -X utf8 /mnt/in/conda_install.py
 
 if [ -x /opt/conda/bin/python ]; then
     version=$(/opt/conda/bin/python -I -S -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])')

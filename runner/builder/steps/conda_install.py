@@ -1,7 +1,6 @@
 """Install conda packages from files. Run as root by the image's python3 (3.10 or newer); py-rattler is mounted.
 
-argv[1]: folder for unpacked packages, on the file system of /opt/conda.
-/mnt/in/conda.json: {"packages": [{"file": name below /mnt/conda, "url": where it is from}], "specs": [declared, ...]}
+/mnt/in/conda.json: {"packages": [{"file": name below /mnt/conda, "url": where it is from}], "specs": {package: declared}}
 /mnt/out/answers: `conda.env`: JSON of the variables that activating the environment sets.
 
 A package that is installed already, the same build of the same version, stays as it is and needs no file.
@@ -12,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 sys.path.insert(0, "/mnt/rattler")
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PREFIX = Path("/opt/conda")
 META = PREFIX / "conda-meta"
 FILES = Path("/mnt/conda")
+CACHE = PREFIX / ".packages"
+"""Unpacked packages: beside their target, so that files are linked and not copied. Gone at the end."""
 EPOCH = int(os.environ.get("SOURCE_DATE_EPOCH", "1686355200"))
 OURS = {"PWD", "OLDPWD", "SHLVL", "_", "PATH", "PS1", "HOME", "CONDA_PREFIX", "CONDA_SHLVL"}
 
@@ -51,14 +53,14 @@ def listener(failed: list[str]) -> InstallerReporter:
     return Scripts()  # type: ignore[abstract]  # its methods have empty bodies on purpose
 
 
-def fail(text: str) -> None:
+def fail(text: str) -> NoReturn:
     """End with one line of ours, as `fail` of common.sh."""
     sys.exit(f"runner: {text}")
 
 
-def stem(file: str) -> str:
-    """`a-1.0-h0_0.conda` → `a-1.0-h0_0`."""
-    return file.removesuffix(".conda").removesuffix(".tar.bz2")
+def record_file(package: dict[str, str]) -> Path:
+    """Where an installed package's record is: `a-1.0-h0_0.conda` → `conda-meta/a-1.0-h0_0.json`."""
+    return META / f"{package['file'].removesuffix('.conda').removesuffix('.tar.bz2')}.json"
 
 
 async def records(packages: Iterable[dict[str, str]]) -> list[RepoDataRecord]:
@@ -67,7 +69,7 @@ async def records(packages: Iterable[dict[str, str]]) -> list[RepoDataRecord]:
 
     found: list[RepoDataRecord] = []
     for package in packages:
-        installed = META / f"{stem(package['file'])}.json"
+        installed = record_file(package)
         if installed.exists():
             found.append(PrefixRecord.from_path(installed))
         else:
@@ -88,7 +90,7 @@ def check_libc(found: Iterable[RepoDataRecord]) -> None:
                 fail(f"{name} needs {needed[2:]}, and the base has glibc {version}: choose a newer base")
 
 
-async def install(found: Sequence[RepoDataRecord], specs: Sequence[str], cache: Path) -> None:
+async def install(found: Sequence[RepoDataRecord]) -> None:
     """Unpack and link."""
     import rattler
 
@@ -96,26 +98,24 @@ async def install(found: Sequence[RepoDataRecord], specs: Sequence[str], cache: 
     await rattler.install(
         list(found),
         PREFIX,
-        cache_dir=cache,
+        cache_dir=CACHE,
         execute_link_scripts=True,
         show_progress=False,
-        requested_specs=[rattler.MatchSpec(spec) for spec in specs],
         reporter=listener(failed),
     )
     if failed:
         fail(f"post-link script failed: {', '.join(failed)}")
 
 
-def rewrite(packages: Iterable[dict[str, str]]) -> list[dict[str, Any]]:
-    """The new records as if installed from their channel, readable by all; nothing of this build's folders."""
+def rewrite(packages: Iterable[dict[str, str]], specs: dict[str, str]) -> list[dict[str, Any]]:
+    """The new records as if installed from their channel, with what was declared; nothing of this build's folders."""
     new = []
     for package in packages:
-        path = META / f"{stem(package['file'])}.json"
+        path = record_file(package)
         record = json.loads(path.read_text(encoding="utf-8"))
-        if record["url"] == package["url"]:
-            continue
         record["url"], record["fn"] = package["url"], package["file"]
         record["channel"] = package["url"].rsplit("/", 2)[0]
+        record["requested_specs"] = [specs[record["name"]]] if record["name"] in specs else []
         for key in ("extracted_package_dir", "package_tarball_full_path", "link"):
             record.pop(key, None)
         path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -151,7 +151,8 @@ def settle(since: float) -> None:
                 if not os.path.islink(path):  # noqa: PTH114
                     os.chmod(path, (state.st_mode & 0o7755) | 0o444)  # noqa: PTH101
                 os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
-    os.utime(PREFIX, (EPOCH, EPOCH))
+    for top in (PREFIX, PREFIX.parent):
+        os.utime(top, (EPOCH, EPOCH))
 
 
 def activated() -> dict[str, str]:
@@ -172,15 +173,19 @@ def activated() -> dict[str, str]:
 def main() -> None:
     """See the module."""
     plan = json.loads(Path("/mnt/in/conda.json").read_text(encoding="utf-8"))
-    cache = Path(sys.argv[1])
     started = time.time() - 1
-    found = asyncio.run(records(plan["packages"]))
-    check_libc(found)
-    asyncio.run(install(found, plan["specs"], cache))
-    new = rewrite(plan["packages"])
+    missing = [package for package in plan["packages"] if not record_file(package).exists()]
+    try:
+        found = asyncio.run(records(plan["packages"]))
+        check_libc(found)
+        asyncio.run(install(found))
+    except Exception as error:  # noqa: BLE001 - rattler has an exception for each of its parts, and no base of them
+        fail(f"conda: {error}")
+    new = rewrite(missing, plan["specs"])
     compile_modules(new)
     with Path("/mnt/out/answers").open("a", encoding="utf-8") as answers:
         answers.write(f"conda.env={json.dumps(activated(), sort_keys=True)}\n")
+    shutil.rmtree(CACHE, ignore_errors=True)
     settle(started)
     print(f"runner: {len(new)} of {len(found)} conda packages installed")
 

@@ -25,7 +25,7 @@ PYTHON, RSCRIPT = PREFIX / "bin" / "python", PREFIX / "bin" / "Rscript"
 NOT_CODE = {"tests", "test", "testing", "docs", "doc", "examples", "example", "benchmarks", "scripts", "tools"}
 MODULE = re.compile(r"lib/python[\d.]+/site-packages/([A-Za-z]\w*)(?:/.*\.(?:py|so)|\.py|(?:\.[\w-]+)?\.so)$")
 LIBRARY_OF_R = re.compile(r"lib/R/library/([\w.]+)/DESCRIPTION$")
-SHARED = re.compile(r"\.so(\.\d+)*$")
+SHARED = re.compile(r"lib/[^/]+\.so(\.\d+)*$")
 
 
 def say(**item: object) -> None:
@@ -63,9 +63,9 @@ def run(argv: list[str]) -> str | None:
 
 def unresolved(files: Iterable[str]) -> str | None:
     """The first library that a shared library needs and that is nowhere."""
-    for file in files:
+    for file in filter(SHARED.match, files):
         path = PREFIX / file
-        if not SHARED.search(file) or path.is_symlink() or path.read_bytes()[:4] != b"\x7fELF":
+        if path.is_symlink() or path.read_bytes()[:4] != b"\x7fELF":
             continue
         done = subprocess.run(["ldd", str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         for line in done.stdout.decode("utf-8", "replace").splitlines():
@@ -74,24 +74,33 @@ def unresolved(files: Iterable[str]) -> str | None:
     return None
 
 
+def loaded(program: Path, what: str, argv: list[str]) -> dict[str, str]:
+    """The error when conda's own interpreter is not there or does not load something."""
+    if not program.exists():
+        return {"error": f"it has the {what}, and conda has no {program.name} here"}
+    error = run([str(program), *argv])
+    return {"error": f"{what}: {error}"} if error else {}
+
+
 def load(name: str, files: list[str], wanted: list[str] | None) -> dict[str, str]:
     """The first thing that does not load, or what was not checked and why."""
-    for module in wanted or modules(name, files):
-        if not PYTHON.exists():
-            return {"error": f"it has the Python module {module}, and conda has no python here"}
-        if error := run([str(PYTHON), "-c", f"import {module}"]):
-            return {"error": f"import {module}: {error}"}
-    for match in filter(None, map(LIBRARY_OF_R.match, files)):
-        if not RSCRIPT.exists():
-            return {"error": f"it has the R package {match.group(1)}, and conda has no R here"}
-        if error := run([str(RSCRIPT), "--vanilla", "-e", f"invisible(loadNamespace('{match.group(1)}'))"]):
-            return {"error": f"loadNamespace {match.group(1)}: {error}"}
-    if any(SHARED.search(file) for file in files):
-        if shutil.which("ldd") is None:
-            return {"skipped": "the image has no ldd to look at shared libraries with"}
-        if error := unresolved(files):
-            return {"error": error}
-    return {}
+    names = wanted or modules(name, files)
+    libraries = [match.group(1) for match in map(LIBRARY_OF_R.match, files) if match]
+    for module in names:
+        if error := loaded(PYTHON, f"module {module}", ["-c", f"import {module}"]):
+            return error
+    for library in libraries:
+        if error := loaded(
+            RSCRIPT, f"R package {library}", ["--vanilla", "-e", f"invisible(loadNamespace('{library}'))"]
+        ):
+            return error
+    # What R and Python load needs what they have loaded before, which ldd knows nothing of.
+    if names or libraries or not any(map(SHARED.match, files)):
+        return {}
+    if shutil.which("ldd") is None:
+        return {"skipped": "the image has no ldd to look at shared libraries with"}
+    error = unresolved(files)
+    return {"error": error} if error else {}
 
 
 def check(name: str, wanted: list[str] | None) -> dict[str, str]:
