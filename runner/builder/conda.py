@@ -130,11 +130,12 @@ class _Solver:
         lines = without_secrets(why).splitlines()
         which = next((url for url in self._urls if url in why), " ".join(self._urls))
         text = "\n".join(lines)
-        if "401" in text or "403" in text:
-            return BuildError(f"the conda channel {which} wants other credentials, or any", *lines, _CREDENTIALS)
-        if "404" in text or "No such file" in text:
+        if "error (401" in text or "error (403" in text:
+            return BuildError(f"the conda channel {which} denies access", *lines, _CREDENTIALS)
+        if "error (404" in text or "No such file" in text:
             return BuildError(f"no such conda channel: {which}", *lines)
-        return BuildError(f"the conda channel {which} cannot be read", *lines, NETWORK)
+        hints = [NETWORK] if "error sending request" in text else []
+        return BuildError(f"the conda channel {which} cannot be read", *lines, *hints)
 
     async def _explain(self, why: str) -> None:
         """Raise what the solver's explanation means, at the declared package that it is about."""
@@ -144,7 +145,8 @@ class _Solver:
                 raise package.error(*await self._absent(package))
         for package in self._packages:
             if f" {package.name.lower()} " in text:
-                raise package.error(f"{package.spec} cannot be installed with the rest", *text.splitlines())
+                rest = " with the rest" if "incompatible" in text else ""
+                raise package.error(f"{package.spec} cannot be installed{rest}", *text.splitlines())
         raise BuildError("the conda packages cannot be installed together", *text.splitlines())
 
     async def _absent(self, package: Package) -> tuple[str, ...]:

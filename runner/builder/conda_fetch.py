@@ -154,7 +154,7 @@ async def _download(package: Locked, path: Path, reach: Client) -> None:
         aside.rename(path)
     except (OSError, RuntimeError) as error:
         why = without_secrets(str(error)).splitlines()
-        gone = any(sign in why[0] for sign in ("404", "No such file"))
+        gone = any(sign in why[0] for sign in ("error (404", "No such file"))
         hint = f"take another version: runner build --upgrade {package.name}" if gone else NETWORK
         raise BuildError(f"{what} cannot be had from {package.source}", *why, hint) from None
     finally:

@@ -86,7 +86,11 @@ def _install(image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         with path.open("ab") as log:
             yield WithMounts(engine, lambda *_told: None, path, log, tmp_path / "work", None, extra=mounts)
 
-    def run(*specs: str, base: str = image, glibc: str = "2.28", there: tuple[str, ...] = ()) -> Installed:
+    def run(
+        *specs: str, base: str = image, glibc: str = "2.28", there: tuple[str, ...] = (), more: tuple[Conda, ...] = ()
+    ) -> Installed:
+        if more:
+            make_channel(folder, (*PACKAGES, *more))
         packages = [Package("conda", spec.split("=")[0], spec, "libs.yaml", 1, None) for spec in specs]
         locked = solve(packages, [channel], glibc=glibc)
         files = fetch([each for each in locked if each.name not in there], [channel], None, lambda _text: None)
@@ -195,6 +199,14 @@ def test_an_addition_leaves_what_is_there(install: Callable[..., Installed]) -> 
     assert verify(second.tag, "rcadd", "rcpure") == {"rcadd": {"version": "1.0"}, "rcpure": {"version": "0.5"}}
 
 
+def test_another_version_replaces_what_is_there(install: Callable[..., Installed]) -> None:
+    first = install("rcdata=1")
+    second = install("rcdata=2", "rctool", base=first.tag)
+    assert run(second.tag, "rctool") == "a,b\n3,4\n"
+    assert record(second.tag, "rcdata")["version"] == "2.0"
+    assert verify(second.tag, "rcdata") == {"rcdata": {"version": "2.0"}}
+
+
 def test_what_does_not_load_is_seen(install: Callable[..., Installed]) -> None:
     tag = install("rcfails", "rclib", "rctool").tag
     spoilt = docker("create", "--user", "0", tag, "rm", "/opt/conda/etc/rctool.conf").strip()
@@ -212,6 +224,49 @@ def test_what_does_not_load_is_seen(install: Callable[..., Installed]) -> None:
     assert found["rclib"]["error"].startswith("lib/librc.so.1: libq.so.6 => not found")
     assert found["rctool"]["error"] == "etc/rctool.conf is missing"
     assert found["rcadd"] == {"error": "not installed"}
+
+
+def _installed_r_package(folder: Path, image: str, name: str, code: str) -> dict[str, bytes]:
+    """The files of an R package, as the R of `image` installs it: path in a conda package → content."""
+    source = folder / name
+    (source / "R").mkdir(parents=True)
+    (source / "DESCRIPTION").write_text(f"Package: {name}\nVersion: 1.0\nTitle: T\nDescription: T.\nLicense: MIT\n")
+    (source / "NAMESPACE").write_text("")
+    (source / "R" / "code.R").write_text(code)
+    library = folder / "library"
+    library.mkdir(exist_ok=True)
+    docker("run", "--rm", "--user", "0", "-v", f"{folder}:/work", image,
+           "R", "CMD", "INSTALL", "--no-docs", "--no-test-load", "-l", "/work/library", f"/work/{name}")  # fmt: skip
+    files = (path for path in (library / name).rglob("*") if path.is_file())
+    return {f"lib/R/library/{path.relative_to(library).as_posix()}": path.read_bytes() for path in files}
+
+
+def test_r_packages_are_loaded_by_the_r_of_conda(
+    install: Callable[..., Installed], python_r: str, tmp_path: Path
+) -> None:
+    wrapper = f'#!/bin/sh\nR_LIBS={PLACEHOLDER}/lib/R/library exec /usr/bin/Rscript "$@"\n'.encode()
+    more = (
+        Conda("r-base", "4.2.2", files={"bin/Rscript": wrapper}, executable=("bin/Rscript",)),
+        Conda("r-rcgood", "1.0", ("r-base",), _installed_r_package(tmp_path, python_r, "rcgood", "one <- 1\n")),
+        Conda(
+            "r-rcbad",
+            "1.0",
+            (),
+            _installed_r_package(tmp_path, python_r, "rcbad", ".onLoad <- function(...) stop('no way')\n"),
+        ),
+    )
+    tag = install("r-rcgood", "r-rcbad", base=python_r, more=more).tag
+    found = verify(tag, "r-base", "r-rcgood", "r-rcbad")
+    assert found["r-base"] == {"version": "4.2.2"}
+    assert found["r-rcgood"] == {"version": "1.0"}
+    assert found["r-rcbad"]["error"].startswith("R package rcbad: ")
+    assert "no way" in found["r-rcbad"]["error"]
+
+    without = install("r-rcbad", base=python_r)
+    assert (
+        verify(without.tag, "r-rcbad")["r-rcbad"]["error"]
+        == "it has the R package rcbad, and conda has no Rscript here"
+    )
 
 
 def test_what_cannot_be_installed_is_named(install: Callable[..., Installed]) -> None:

@@ -182,6 +182,18 @@ def test_a_channel_that_is_not_there_is_named(folder: Path) -> None:
         solve(asked("rcadd"), [f"file://{folder}x"])
     with pytest.raises(BuildError, match=rf"the conda channel http://{address} cannot be read"):
         solve(asked("rcadd"), [f"http://{address}"])
+    (folder / "noarch" / "repodata.json").write_text("{no")
+    with pytest.raises(BuildError, match="cannot be read") as damaged:
+        solve(asked("rcadd"), [f"file://{folder}"])
+    assert "failed to parse" in str(damaged.value)
+    assert "proxy" not in str(damaged.value)
+
+
+def test_a_dependency_that_nobody_has_is_named(tmp_path: Path) -> None:
+    channel = f"file://{make_channel(tmp_path / 'c', (Conda('x', depends=('y >=2',)),))}"
+    with pytest.raises(SpecError, match=r"libs\.yaml:3: conda.packages: x cannot be installed\n") as caught:
+        solve(asked("x"), [channel])
+    assert any("y >=2, for which no candidates" in hint for hint in caught.value.hints)
 
 
 def test_without_rattler_the_command_is_said(monkeypatch: pytest.MonkeyPatch, channel: str) -> None:
@@ -218,7 +230,7 @@ def test_credentials_are_used_and_kept_nowhere(
     give: Callable[..., str], folder: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with served(folder.parent, "hush-4711") as address:
-        with pytest.raises(BuildError, match="wants other credentials") as caught:
+        with pytest.raises(BuildError, match="denies access") as caught:
             solve(asked("rctool"), [f"http://build:wrong-815@{address}/own"])
         assert "wrong-815" not in str(caught.value)
         channel = give(tmp_path, monkeypatch, address, "hush-4711")

@@ -27,6 +27,13 @@ MODULE = re.compile(r"lib/python[\d.]+/site-packages/([A-Za-z]\w*)(?:/.*\.(?:py|
 LIBRARY_OF_R = re.compile(r"lib/R/library/([\w.]+)/DESCRIPTION$")
 SHARED = re.compile(r"lib/[^/]+\.so(\.\d+)*$")
 
+LOAD_R = """
+tryCatch(invisible(loadNamespace(commandArgs(trailingOnly = TRUE)[1])), error = function(e) {
+  message(gsub("[[:cntrl:]]+", " ", conditionMessage(e)))
+  quit(status = 1)
+})
+"""
+
 
 def say(**item: object) -> None:
     """One marked line."""
@@ -90,17 +97,15 @@ def load(name: str, files: list[str], wanted: list[str] | None) -> dict[str, str
         if error := loaded(PYTHON, f"module {module}", ["-c", f"import {module}"]):
             return error
     for library in libraries:
-        if error := loaded(
-            RSCRIPT, f"R package {library}", ["--vanilla", "-e", f"invisible(loadNamespace('{library}'))"]
-        ):
+        if error := loaded(RSCRIPT, f"R package {library}", ["--vanilla", "-e", LOAD_R, library]):
             return error
     # What R and Python load needs what they have loaded before, which ldd knows nothing of.
     if names or libraries or not any(map(SHARED.match, files)):
         return {}
     if shutil.which("ldd") is None:
         return {"skipped": "the image has no ldd to look at shared libraries with"}
-    error = unresolved(files)
-    return {"error": error} if error else {}
+    lacking = unresolved(files)
+    return {"error": lacking} if lacking else {}
 
 
 def check(name: str, wanted: list[str] | None) -> dict[str, str]:
