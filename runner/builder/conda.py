@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from runner.builder.cache import cache_dir
-from runner.builder.conda_client import NETWORK, bare, client, need_rattler, resolve, without_secrets
+from runner.builder.conda_client import NETWORK, bare, client, need_rattler, own_channels, resolve, without_secrets
 from runner.errors import BuildError
 from runner.spec.lock import Locked
 from runner.spec.yamldoc import nearest
@@ -66,7 +66,7 @@ def solve(
     need_rattler()
     if (subdir := _SUBDIRS.get(platform)) is None:
         raise BuildError(f"conda packages cannot be installed for {platform}", f"known: {', '.join(_SUBDIRS)}")
-    found = resolve([*channels, *_own_channels(packages)])
+    found = resolve([*channels, *own_channels(packages)])
     keep = [each for each in preferred if each.name not in upgrade]
     return asyncio.run(_Solver(packages, found, subdir, ca_bundle).solve(keep, python, glibc))
 
@@ -204,10 +204,6 @@ def _spec(package: Package) -> MatchSpec:
         raise package.error(
             f"{package.spec!r} is no conda package: {why}", "such as numpy, numpy=1.26, numpy>=1.26,<2"
         ) from None
-
-
-def _own_channels(packages: Sequence[Package]) -> list[str]:
-    return [package.spec.partition("::")[0] for package in packages if "::" in package.spec]
 
 
 def _virtual_packages(subdir: SubdirLiteral, glibc: str) -> list[GenericVirtualPackage]:

@@ -104,6 +104,11 @@ def bare(package: Package) -> str:
     return package.spec.rpartition("::")[2]
 
 
+def own_channels(packages: Sequence[Package]) -> list[str]:
+    """The channels that single packages name."""
+    return [package.spec.partition("::")[0] for package in packages if "::" in package.spec]
+
+
 def without_secrets(text: str) -> str:
     """A text in which user, password and token of addresses cannot be read."""
     return _SECRETS.sub(lambda match: "***@" if match[0].endswith("@") else "***", text)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from runner.builder.cache import cache_dir
-from runner.builder.conda_client import NETWORK, bare, client, need_rattler, resolve, without_secrets
+from runner.builder.conda_client import NETWORK, bare, client, need_rattler, own_channels, resolve, without_secrets
 from runner.docker_api.images import Mount
 from runner.errors import BuildError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from rattler import Client
 
-    from runner.spec.libs import Package
+    from runner.spec.libs import Libs, Package
     from runner.spec.lock import Locked
 
 PREFIX = "/opt/conda"
@@ -68,6 +68,11 @@ def fetch(
         return await asyncio.gather(*map(one, locked))
 
     return dict(asyncio.run(every()))
+
+
+def channels(libs: Libs) -> tuple[str, ...]:
+    """Every channel of a libs file: those of all packages, and those that single ones name."""
+    return (*libs.conda_channels, *own_channels(libs.conda))
 
 
 def inputs(

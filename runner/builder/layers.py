@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from runner.builder import pip
@@ -35,7 +36,7 @@ CONTENT_LABEL = "runner.content"
 DEPTH_LABEL = "runner.depth"
 
 _VENV = "/opt/venv"
-_CONDA = "/opt/conda"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MAX_DEPTH = 18
 """Layers on the base. Each costs a container some start time, and an engine allows 127; a flat image has at most nine."""
 
@@ -56,6 +57,8 @@ class Given:
     inputs: Mapping[str, bytes]
     mounts: tuple[Mount, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    quiet: bool = False
+    """Without network settings and credentials."""
 
 
 class Layers:
@@ -139,19 +142,27 @@ class Layers:
             case "r-source":
                 return Given({"library.tar": self._compiled(missing)})
             case "conda":
-                from runner.builder import conda_fetch
-
-                mounts, inputs = conda_fetch.given(self._session, libs, stage.items.values())
-                return Given(inputs, mounts, {"PATH": _before(parent, f"{_CONDA}/bin"), "CONDA_PREFIX": _CONDA})
+                return self._conda(list(stage.items.values()), missing, parent)
             case "pip":
                 python = parent.labels.get("runner.conda.python") or parent.labels["runner.python"]
                 inputs = {f"src/{name}": raw for name, raw in pip.sources(libs).items()}
                 inputs |= {"python": python.encode(), "requirements.txt": pip.requirements(libs, missing)}
-                return Given(inputs, env={"PATH": _before(parent, f"{_VENV}/bin"), "VIRTUAL_ENV": _VENV})
+                return Given(inputs, env={"PATH": _with_venv(parent), "VIRTUAL_ENV": _VENV})
             case "run":
                 inputs = {f"run/{index:03}": command.encode() for index, command in enumerate(libs.run)}
                 secrets = {f"secrets/{name}": os.environb[name.encode()] for name in self._session.secrets}
                 return Given(inputs | secrets)
+
+    def _conda(self, packages: Sequence[Locked], missing: Sequence[Locked], parent: Image) -> Given:
+        from runner.builder import conda_fetch
+
+        session, libs = self._session, self._libs
+        files = conda_fetch.fetch(
+            missing, conda_fetch.channels(libs), session.ca_bundle, lambda text: session.report("conda", text)
+        )
+        inputs, mounts = conda_fetch.inputs(packages, files, libs.conda, session.work / f"conda-{token_hex(3)}")
+        env = conda_fetch.environment(parent.env.get("PATH", _PATH))
+        return Given(inputs, mounts, env, quiet=True)
 
     def _compiled(self, packages: Sequence[Locked]) -> bytes:
         assert self._lock is not None  # noqa: S101 - R's stages come of a lock
@@ -174,7 +185,7 @@ class Layers:
     ) -> Image:
         session = self._session
         argv = ("/bin/sh", f"/mnt/in/{script}")
-        with session.step(name, parent.id, argv, given.inputs, mounts=given.mounts) as done:
+        with session.step(name, parent.id, argv, given.inputs, mounts=given.mounts, quiet=given.quiet) as done:
             if done.ran.exit_code:
                 if what := gone(done.lines):
                     raise GoneError(name, what)
@@ -225,9 +236,7 @@ def _shown(stage: str) -> str:
     return stage.split("-", maxsplit=1)[0]
 
 
-def _before(parent: Image, folder: str) -> str:
-    """PATH with a folder in front: the virtual environment's before conda's before the system's."""
-    path = parent.env.get("PATH", "/usr/local/bin:/usr/bin:/bin").split(":")
-    rest = [each for each in path if each not in {folder, f"{_VENV}/bin"}]
-    venv = [f"{_VENV}/bin"] if f"{_VENV}/bin" in path and folder != f"{_VENV}/bin" else []
-    return ":".join([*venv, folder, *rest])
+def _with_venv(parent: Image) -> str:
+    """PATH with the virtual environment in front: what pip installed wins over conda, conda over Debian."""
+    path = parent.env.get("PATH", _PATH).split(":")
+    return ":".join([f"{_VENV}/bin", *(each for each in path if each != f"{_VENV}/bin")])

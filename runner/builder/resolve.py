@@ -209,7 +209,7 @@ class _Resolution:
 
         self.session.report("resolve", f"{len(libs.conda)} conda packages …")
         platform = f"linux/{self.image.architecture}"
-        return conda.solve(
+        found = conda.solve(
             libs.conda,
             libs.conda_channels,
             python=libs.python,
@@ -218,6 +218,8 @@ class _Resolution:
             ca_bundle=self.session.ca_bundle,
             upgrade=self.upgrade,
         )
+        conda.refuse_second_r(libs, found)
+        return found
 
     def _pip(self, image: Image, python: str) -> tuple[Locked, ...]:
         if not self.libs.pip:

@@ -124,9 +124,7 @@ def main() -> None:
     if declared["pip"]:
         loaders["pip"] = start(["python3", "/mnt/in/verify_pip.py", json.dumps(declared["pip"])], declared)
     if declared["conda"]:
-        python = "/opt/conda/bin/python"
-        python = python if Path(python).exists() else sys.executable
-        loaders["conda"] = start([python, "/mnt/in/verify_conda.py", json.dumps(declared["conda"])], declared)
+        loaders["conda"] = start([sys.executable, "/mnt/in/verify_conda.py", json.dumps(declared["conda"])], declared)
     every, own = debian()
     result: dict[str, Any] = {"r": {}, "pip": {}, "conda": {}, "markers": {}, "installed": {"apt": own}}
     result["apt"] = {

@@ -50,6 +50,12 @@ def record_of(name: str) -> dict[str, Any] | None:
     return None
 
 
+def installed() -> dict[str, str]:
+    """Every package of the prefix, name → version."""
+    found = (json.loads(path.read_text(encoding="utf-8")) for path in (PREFIX / "conda-meta").glob("*.json"))
+    return {each["name"]: each["version"] for each in found}
+
+
 def modules(name: str, files: Iterable[str]) -> list[str]:
     """Top-level names that a package installs; the one of its own name alone where it has that."""
     found = {match.group(1) for match in map(MODULE.match, files) if match}
@@ -119,6 +125,7 @@ def check(name: str, wanted: list[str] | None) -> dict[str, str]:
     return {**load(name, record["files"], wanted), "version": record["version"]}
 
 
+say(installed=installed())
 for declared, imports in json.loads(sys.argv[1]).items():
     say(loading=declared)
     say(name=declared, **check(declared, imports))
