@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from runner.errors import SpecError
+from runner.spec.yamldoc import dotted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.spec.yamldoc import Document, KeyPath
 
-_LOGIN = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<login>[^/?#\s]*)@(?P<host>[^/?#\s'\"]*)")
+_LOGIN = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<login>[^/?#\s<>\"]*)@(?P<host>[^/?#\s'\"]*)")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _VARIABLES_ONLY = re.compile(r"(?:\$\{?\w+\}?)(?::(?:\$\{?\w+\}?)?)?")
 
@@ -44,10 +47,9 @@ def refuse_logins(document: Document) -> None:
     """
     for path, text in _texts(document.data, ()):
         if (wrong := login_in(text)) is not None:
-            # The key may be the text itself; then it must not be shown.
-            shown = path if login_in(".".join(map(str, path))) is None else ()
-            error = document.error(path, wrong, *HINTS)
-            raise error if shown == path else type(error)(wrong, *HINTS, file=document.file, line=document.line(path))
+            key = dotted(path)
+            shown = None if key and login_in(key) else key  # the login may stand in the key itself
+            raise SpecError(wrong, *HINTS, file=document.file, line=document.line(path), key=shown)
 
 
 def variables(text: str) -> frozenset[str]:

@@ -43,6 +43,8 @@ def _lines(text: str, file: str) -> dict[KeyPath, int]:
     path: list[str | int] = []
     line = 1
     for token in _TOKEN.finditer(text):
+        if token[0][0] in '{["' and path and isinstance(path[-1], int) and len(path) <= _KEPT:
+            lines[tuple(path)] = line
         match token[0][0]:
             case "\n":
                 line += 1
@@ -50,7 +52,6 @@ def _lines(text: str, file: str) -> dict[KeyPath, int]:
                 path.append("")
             case "[":
                 path.append(0)
-                lines.setdefault(tuple(path), line) if len(path) <= _KEPT else None
             case "}" | "]":
                 path.pop()
             case ",":
@@ -62,8 +63,6 @@ def _lines(text: str, file: str) -> dict[KeyPath, int]:
                 line += token[2].count("\n")
             case _:
                 pass
-        if path and isinstance(path[-1], int) and token[0] != "\n" and len(path) <= _KEPT:
-            lines.setdefault(tuple(path), line)
     return lines
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ class Asked:
             SpecError: the check's ValueError, at this place.
         """
         try:
-            return Asked(check(self.text), self.file, self.line, self.key)
+            return replace(self, text=check(self.text))
         except ValueError as error:
             message, *hints = str(error).split("\n")
             raise self.error(message, *hints) from None

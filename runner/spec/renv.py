@@ -7,11 +7,10 @@ DESCRIPTION fields, the name and type of a Python environment.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from runner.spec import items
-from runner.spec.credentials import HINTS, login_in
 from runner.spec.libs import Kind, Package, Remote
 from runner.spec.places import asked, inside
 
@@ -95,10 +94,7 @@ def _python(document: Document) -> str | None:
 def _address(document: Document, path: tuple[str | int, ...], value: Any) -> str:
     if not isinstance(value, str):
         raise document.error(path, "expected an address in quotes")
-    item = asked(document, path, value)
-    if (wrong := login_in(value)) is not None:
-        raise item.error(wrong, *HINTS)
-    return item.checked(items.repository).text
+    return asked(document, path, value).checked(items.repository).text
 
 
 def _repositories(document: Document, value: Any) -> list[str]:
@@ -120,9 +116,6 @@ def _package(document: Document, name: str, root: Path, folder: Path) -> Package
     version = _version(document, ("Packages", name, "Version"), record.get("Version"))
     if version is None:
         raise item.error("has no Version", "write the lock anew: renv::snapshot()")
-    for field, value in record.items():
-        if field.startswith("Remote") and isinstance(value, str) and (wrong := login_in(value)) is not None:
-            raise item.error(wrong, *HINTS)
     kind, remote = _source(item, record, version, root, folder)
     constraints = (("==", version),)
     return Package(kind, name, f"{name}=={version}", item.file, item.line, item.key, constraints, remote=remote)
@@ -140,8 +133,7 @@ def _source(item: Asked, record: dict[str, Any], version: str, root: Path, folde
             return "github", _github(item, record)
         case "url":
             address = _text(item, record, "RemoteUrl")
-            item_ = type(item)(address, item.file, item.line, item.key)
-            return "github", Remote("url", item_.checked(items.repository).text)
+            return "github", Remote("url", replace(item, text=address).checked(items.repository).text)
         case "local":
             return "github", Remote("path", str(_local(item, record, version, root, folder)))
         case _:

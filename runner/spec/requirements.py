@@ -109,8 +109,7 @@ def moved(item: Asked, folder: str) -> Asked:
 
 
 def _take(found: Requirements, item: Asked, base: Path) -> None:
-    if (wrong := login_in(item.text)) is not None:
-        raise item.error(wrong, *HINTS)
+    _refuse_login(item)
     if included := _INCLUDE.fullmatch(item.text):
         path = inside(item, found.folder, base, included[1].strip())
         if path not in found.files:
@@ -136,6 +135,11 @@ def _take(found: Requirements, item: Asked, base: Path) -> None:
         found.asked.append(item)
 
 
+def _refuse_login(item: Asked) -> None:
+    if (wrong := login_in(item.text)) is not None:
+        raise item.error(wrong, *HINTS)
+
+
 def _read(found: Requirements, path: Path, *, constraint: bool) -> None:
     shown = str(found.shown / path.relative_to(found.folder))
     text = decode(read_bytes(path, shown=shown), shown)
@@ -143,6 +147,7 @@ def _read(found: Requirements, path: Path, *, constraint: bool) -> None:
         item = Asked(line, shown, number, None)
         if "\0" in line:
             raise item.error("character U+0000 is not allowed; is this the right file?")
+        _refuse_login(item)
         if constraint and not line.startswith("-"):
             found.rest.append(f"-c {line}")
             continue
