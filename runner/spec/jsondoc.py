@@ -12,7 +12,6 @@ from runner.spec.yamldoc import Document, dotted
 if TYPE_CHECKING:
     from runner.spec.yamldoc import KeyPath
 
-MAX_BYTES = 8 << 20
 _TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\],\n]')
 _KEPT = 4
 """Levels whose lines are kept; deeper ones take the line of what is around them."""

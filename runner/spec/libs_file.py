@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from runner.spec import items
 from runner.spec.remotes import remote_item
+from runner.spec.requirements import NAME
 from runner.spec.slips import translated
 
 if TYPE_CHECKING:
@@ -99,8 +100,8 @@ class LibsFile(_Model):
     name: (
         Annotated[
             str,
-            _matching(items.NAME, "an image name: lower-case letters, digits and . _ - between them"),
-            _text(items.NAME),
+            _matching(NAME, "an image name: lower-case letters, digits and . _ - between them"),
+            _text(NAME),
         ]
         | None
     ) = Field(default=None, examples=["churn-r"])

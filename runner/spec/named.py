@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runner.errors import SpecError
-from runner.spec.requirements import default_name, fit_name
+from runner.spec.requirements import NAME, default_name, fit_name
 from runner.spec.sources import gather, open_source
 
 if TYPE_CHECKING:
@@ -45,8 +45,6 @@ def image_name(source: Source) -> str:
     Raises:
         SpecError: the name in a libs.yaml is none.
     """
-    from runner.spec.items import NAME
-
     document = source.document
     name = document.data.get("name") if document else None
     if document is None or name is None or source.kind == "renv":

@@ -1,6 +1,7 @@
 """The files that a libs file consists of: what kind each is, and what they ask for together. No pydantic: submit asks too.
 
 A libs file is a libs.yaml, or one of the files that people already have: requirements.txt, environment.yml, renv.lock.
+What reads one kind of file is imported where such a file is met, for the same reason.
 """
 
 from __future__ import annotations
@@ -9,21 +10,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from runner.errors import SpecError
-from runner.spec import jsondoc, yamldoc
+from runner.spec import yamldoc
 from runner.spec.credentials import refuse_logins
-from runner.spec.environment import Environment, read_environment
 from runner.spec.places import Asked, asked, files_below, inside, listed
-from runner.spec.remotes import located
-from runner.spec.renv import Renv, read_renv
 from runner.spec.requirements import Requirements, collect, moved
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from runner.spec.environment import Environment
     from runner.spec.libs import Package
+    from runner.spec.renv import Renv
     from runner.spec.yamldoc import Document
 
 FileKind = Literal["libs", "requirements", "environment", "renv"]
+_MAX_JSON_BYTES = 8 << 20
+"""A lock of 300 R packages with all their descriptions is 0.6 MB."""
 _YAML = (".yaml", ".yml")
 _EXPORTS = {
     "pyproject.toml": "write its dependencies out: uv export --no-emit-project -o requirements.txt",
@@ -86,9 +88,13 @@ def gather(source: Source) -> Gathered:
     for part in parts:
         document, folder = part.document, part.path.resolve().parent
         if part.kind == "environment" and document:
+            from runner.spec.environment import read_environment
+
             environment, environment_folder = read_environment(document), folder
             pip += [moved(item, folder.relative_to(source.folder).as_posix()) for item in environment.pip]
         elif document:
+            from runner.spec.renv import read_renv
+
             renv = read_renv(document, source.folder, folder)
     requirements = collect(pip, source.folder, source.path.parent)
     files = [*requirements.files, *(part.path.resolve() for part in parts)]
@@ -113,8 +119,12 @@ def _own(source: Source) -> tuple[list[Asked], tuple[Package, ...]]:
         return [Asked(f"-r {source.path.resolve().name}", str(source.path), 1, None)], ()
     if source.kind != "libs" or source.document is None:
         return [], ()
-    remotes = listed(source.document, ("r", "github"))
-    return listed(source.document, ("pip",)), tuple(located(item, source.folder) for item in remotes)
+    pip, remotes = listed(source.document, ("pip",)), listed(source.document, ("r", "github"))
+    if not remotes:
+        return pip, ()
+    from runner.spec.remotes import located
+
+    return pip, tuple(located(item, source.folder) for item in remotes)
 
 
 def _part(source: Source, kind: FileKind) -> Source | None:
@@ -138,7 +148,7 @@ def _opened(path: Path, shown: str) -> Source:
     if hint := _EXPORTS.get(path.name.lower()):
         raise SpecError("this kind of file is not taken", hint, file=shown)
     requirements, yaml = _is_requirements(path), path.suffix.lower() in _YAML
-    raw = yamldoc.read_bytes(path, shown=shown, limit=yamldoc.MAX_BYTES if yaml or requirements else jsondoc.MAX_BYTES)
+    raw = yamldoc.read_bytes(path, shown=shown, limit=yamldoc.MAX_BYTES if yaml or requirements else _MAX_JSON_BYTES)
     folder = path.resolve().parent
     if requirements:
         return Source(path, folder, "requirements", raw, None)
@@ -153,6 +163,8 @@ def _opened(path: Path, shown: str) -> Source:
 
 
 def _from_json(text: str, shown: str) -> tuple[FileKind, Document]:
+    from runner.spec import jsondoc
+
     document = jsondoc.parse(text, shown)
     if document.data.keys() >= {"declared", "packages", "base"}:
         raise SpecError("this is a lock of runner", "name the libs file that stands beside it", file=shown)
