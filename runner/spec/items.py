@@ -27,7 +27,7 @@ SNAPSHOT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CONDA_RELATION = r"(?:==?|!=|~=|>=?|<=?)\s*[\w.!+*-]+"
 _CONDA_VERSION = rf"(?:{_CONDA_RELATION}|[\d*][\w.!+*-]*)"
 CONDA = re.compile(
-    r"(?:(?P<channel>[A-Za-z0-9][\w./:-]*)::)?(?P<name>[A-Za-z0-9_][\w.-]*)"
+    r"(?:(?P<channel>[A-Za-z0-9](?:(?!::)[\w./:-])*)::)?(?P<name>[A-Za-z0-9_][\w.-]*)"
     rf"(?:\s*(?P<version>{_CONDA_RELATION}|(?<=\s){_CONDA_VERSION})(?:\s*[,|]\s*{_CONDA_VERSION})*"
     r"(?:\s*=\s*[\w.*]+|\s+[\w.*]+)?)?"
     r"\s*(?:\[[^\[\]]*\])?",

@@ -44,7 +44,7 @@ def load_libs(path: Path) -> Libs:
     apt = tuple(_apt(item) for item in listed(document, ("apt",)))
     pip = tuple(_pip(item) for item in wanted.requirements.asked)
     conda = tuple(_conda(item) for item in _conda_items(document, wanted))
-    r_packages = (*_r_packages(document, wanted),)
+    r_packages = tuple(_r_packages(document, wanted))
     _refuse_twice([*apt, *conda, *r_packages, *(each for each in pip if each.key == "pip" and not each.marker)])
     python_line = document.line(("python",)) if model.python else None
     return Libs(
@@ -74,7 +74,7 @@ def load_libs(path: Path) -> Libs:
         registry=model.registry,
         env={**(wanted.environment.env if wanted.environment else {}), **model.env},
         imports=_imports(model, document, {each.name for each in pip} | {_canonical(each.name) for each in conda}),
-        ca_bundle=_ca_bundle(model.ca_bundle, document, path),
+        ca_bundle=_ca_bundle(model.ca_bundle, document, source.folder),
     )
 
 
@@ -122,16 +122,16 @@ def _canonical(name: str) -> str:
     return str(canonicalize_name(name))
 
 
-def _ca_bundle(value: str | None, document: Document, path: Path) -> Path | None:
+def _ca_bundle(value: str | None, document: Document, folder: Path) -> Path | None:
     if value is None:
         return None
+    bundle = folder / value
     try:
-        bundle = path.parent / value
         found = bundle.is_file()
     except OSError:  # longer than the file system allows
         found = False
     if not found:
-        raise document.error(("ca_bundle",), f"no such file: {value}", f"looked in {(path.parent / value).parent}")
+        raise document.error(("ca_bundle",), f"no such file: {value}", f"looked in {bundle.parent}")
     return bundle
 
 

@@ -34,6 +34,7 @@ _OPTIONS = (
     "--no-binary",
     "--only-binary",
 )
+_KNOWN = "known: -r FILE, -c FILE, --index-url, --extra-index-url, --no-index, --find-links, --no-binary, --only-binary"
 _ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2")
 _FIND_LINKS = re.compile(r"(?:--find-links|-f)[\s=]*(.*)")
 _COMMENT = re.compile(r"(?:^|\s)#.*$")
@@ -122,7 +123,7 @@ def _take(found: Requirements, item: Asked, base: Path) -> None:
         raise item.error("an editable install cannot be part of an image", "build a wheel and name its file")
     elif item.text.startswith("-"):
         if not item.text.startswith(_OPTIONS):
-            raise item.error(f"unknown option {item.text.split()[0]!r}", "known: -r FILE, -c FILE")
+            raise item.error(f"unknown option {item.text.split()[0]!r}", _KNOWN)
         if (local := _FIND_LINKS.match(item.text)) and "://" not in local[1]:
             raise item.error("a folder of wheels is not taken into the build", "name the wheels themselves: ./NAME.whl")
         found.rest.append(item.text)

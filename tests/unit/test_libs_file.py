@@ -350,3 +350,46 @@ def test_the_spec_is_cheap_until_a_libs_file_is_parsed() -> None:
     code = "import sys, runner.builder; print([m for m in ('pydantic', 'docker', 'packaging', 'yaml') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ("numpy", "numpy"), ("numpy=1.26", "numpy"), ("numpy==1.26.4", "numpy"), ("numpy 1.26.*", "numpy"),
+        ("numpy=1.26.*=py311*", "numpy"), ("conda-forge/linux-64::numpy==1.26.4=py311h64a7726_0", "numpy"),
+        ("python>=3.8,<3.12.0a0", "python"), ("python 3.11.* *_cpython", "python"), ("numpy >1, <2|>3", "numpy"),
+        ("blas=*=openblas", "blas"), ("libblas * *mkl", "libblas"), ("pytorch=2.1=*cuda*", "pytorch"), ("a!=1.5", "a"),
+        ("_r-mutex 1.* anacondar_1", "_r-mutex"), ("numpy~=1.26", "numpy"), ("numpy=1!2.0+local.1", "numpy"),
+        ("numpy[version='>=1.2', build=x]", "numpy"), ("https://repo.example/conda::R6", "r6"), ("numpy =1.2", "numpy"),
+    ],
+)  # fmt: skip
+def test_match_specs_of_conda(loads: Load, spec: str, name: str) -> None:
+    (package,) = loads(f'conda: {{packages: ["{spec}"]}}').conda
+    assert (package.name, package.spec) == (name, spec)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["", "numpy=", "numpy scipy", "numpy,scipy", "=1.2", "numpy>=", "numpy=1,", "numpy=1=b=c", "--yes", "numpy;x", "$(id)",
+     "numpy 1.2 b c", "a::b::c", "numpy[", "-c x", "numpy @ file", "./numpy", "numpy => 1"],
+)  # fmt: skip
+def test_what_is_no_match_spec(loads: Load, spec: str) -> None:
+    with pytest.raises(SpecError, match=r"^libs\.yaml:1: conda\.packages: .* is not a conda package"):
+        loads(f'conda: {{packages: ["{spec}"]}}')
+
+
+@pytest.mark.parametrize(
+    "registry",
+    ["myregistry.azurecr.io/team", "myregistry.azurecr.io", "localhost/x", "localhost:5000", "127.0.0.1:5000/a/b_c/d--e",
+     "host:5000/x", "docker.io/me"],
+)  # fmt: skip
+def test_registries(loads: Load, registry: str) -> None:
+    assert loads(f"registry: {registry}").registry == registry
+
+
+@pytest.mark.parametrize(
+    "registry", ["r.example/Team", "r.example//x", "r.example/x@sha256:a", "a b", "/x", "r.example:port/x"]
+)
+def test_what_is_no_registry(loads: Load, registry: str) -> None:
+    with pytest.raises(SpecError, match=r"^libs\.yaml:1: registry: .* is not a registry"):
+        loads(f"registry: {registry}")
