@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from runner.spec import items
 from runner.spec.remotes import remote_item
-from runner.spec.requirements import NAME
+from runner.spec.requirements import NAME, NAME_RULE
 from runner.spec.slips import translated
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class LibsFile(_Model):
     name: (
         Annotated[
             str,
-            _matching(NAME, "an image name: lower-case letters, digits and . _ - between them"),
+            _matching(NAME, NAME_RULE.removeprefix("not ")),
             _text(NAME),
         ]
         | None

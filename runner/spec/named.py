@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runner.errors import SpecError
-from runner.spec.requirements import NAME, default_name, fit_name
+from runner.spec.requirements import NAME, NAME_RULE, default_name, fit_name
 from runner.spec.sources import gather, open_source
 
 if TYPE_CHECKING:
@@ -52,5 +52,6 @@ def image_name(source: Source) -> str:
     if source.kind == "environment":  # conda's names are freer than an image's
         return fit_name(document.text(("name",))) or default_name(source.path)
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise SpecError("not an image name", file=document.file, line=document.line(("name",)), key="name")
+        what = f"{name!r} is {NAME_RULE}" if isinstance(name, str) else "not an image name"
+        raise SpecError(what, file=document.file, line=document.line(("name",)), key="name")
     return name

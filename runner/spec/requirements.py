@@ -19,10 +19,21 @@ from runner.spec.yamldoc import decode, read_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["NAME", "Asked", "Requirements", "collect", "default_name", "fit_name", "local_archive", "moved"]
+__all__ = [
+    "NAME",
+    "NAME_RULE",
+    "Asked",
+    "Requirements",
+    "collect",
+    "default_name",
+    "fit_name",
+    "local_archive",
+    "moved",
+]
 
 NAME = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 """An image's name."""
+NAME_RULE = "not an image name: lower-case letters, digits and . _ - between them"
 _INCLUDE = re.compile(r"(?:-r|-c|--requirements?|--constraints?)(?:\s+|=|(?<=-[rc])(?=\S))(.+)")
 _OPTIONS = (
     "-i",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +99,31 @@ def test_a_file_that_is_gone_is_told_or_no_longer_named(folder: Path, name: str)
         return
     with pytest.raises(SpecError, match=r"no such file|no R package"):
         names(folder / "libs.yaml")
+
+
+def digest(libs: Path) -> str:
+    """As the content tag is made: the libs file, then each further file by its place and bytes."""
+    found = named(libs)
+    made = hashlib.sha256(found.raw)
+    for file in found.files:
+        raw = file.read_bytes()
+        made.update(f"\n{file.relative_to(found.folder).as_posix()} {len(raw)}\n".encode() + raw)
+    return made.hexdigest()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_bytes_count_that_decide_the_content_and_no_others(folder: Path, name: str) -> None:
+    before = digest(folder / "libs.yaml")
+    with (folder / name).open("a") as stream:
+        stream.write("\n")
+    counts = name not in {"corp.pem", "other.txt", "pkg/.git/HEAD", "sub/channel/noarch/repodata.json"}
+    assert (digest(folder / "libs.yaml") != before) is counts
+
+
+def test_the_same_bytes_elsewhere_are_the_same(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    copy = tmp_path_factory.mktemp("other") / "copy"
+    shutil.copytree(folder, copy)
+    assert digest(copy / "libs.yaml") == digest(folder / "libs.yaml")
 
 
 def test_it_looks_no_further_than_it_must(folder: Path) -> None:
