@@ -77,12 +77,12 @@ class Repository:
         return self._listings[name]
 
     def download(self, url: str, md5: str | None = None) -> Kept:
-        """A file of the repository.
+        """A file of the repository. Where binaries are handed out in place of sources, the index has the sources' md5.
 
         Raises:
             OSError: it cannot be had.
         """
-        return self._fetch.archive(url, agent=self._agent, md5=md5)
+        return self._fetch.archive(url, agent=self._agent, md5=md5 if self._agent == AGENT else None)
 
     def _names_in(self, folder: str) -> str:
         if folder.startswith("file:"):

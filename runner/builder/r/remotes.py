@@ -16,6 +16,7 @@ from runner.builder.r.description import dependencies, suggested
 from runner.builder.r.fetch import Fetcher, reason, without_login
 from runner.builder.r.services import github_api
 from runner.builder.r.source import Source, as_package, obtain, read_path, source_of
+from runner.builder.r.wishes import at
 from runner.spec.libs import Package, Remote
 from runner.spec.yamldoc import nearest
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from runner.builder.r.services import Target
-    from runner.errors import SpecError
+    from runner.errors import RunnerError, SpecError
     from runner.spec.lock import Locked
 
 _NAMED = re.compile(r"([A-Za-z][A-Za-z0-9.]*)=(?!=)")
@@ -57,20 +58,21 @@ class Remotes:
         """The package that is declared, or named by a declared one.
 
         Raises:
-            SpecError: it cannot be had, is no R package, or is called otherwise than `NAME=…` says.
+            SpecError: it does not exist, is no R package, or is called otherwise than `NAME=…` says.
+            BuildError: it cannot be reached or read.
         """
         assert package.remote is not None  # noqa: S101 - only packages with one come here
-        self._report(f"{package.spec} …")
+        self._report(f"{_shown(package)} …")
         try:
             found = self._kept(package.remote) or self._found(package, package.remote)
         except archive.BadArchiveError as error:
-            raise package.error(f"{package.spec} is no R package that can be installed: {error}") from None
+            raise package.error(f"{_shown(package)} is no R package that can be installed: {error}") from None
         except OSError as error:
             raise self._failed(package, package.remote, error) from None
         named = _NAMED.match(package.spec)
         if named and found.name != named[1]:
-            fix = f"write {found.name}={package.spec[named.end() :]}"
-            raise package.error(f"{package.spec} holds the package {found.name}, not {named[1]}", fix)
+            fix = f"write {found.name}={_shown(package)[named.end() :]}"
+            raise package.error(f"{_shown(package)} holds the package {found.name}, not {named[1]}", fix)
         return found
 
     def named_by(self, source: Source, origin: Package) -> Iterator[Package]:
@@ -135,7 +137,9 @@ class Remotes:
             ref = str(self._ask(f"/repos/{quote(remote.target)}/releases/latest").get("tag_name"))
         sha = self._ask(f"/repos/{quote(remote.target)}/commits/{quote(ref)}").get("sha")
         if not isinstance(sha, str) or not _SHA.fullmatch(sha):
-            raise package.error(f"{self._api} did not tell the commit of {package.spec}", "is RUNNER_GITHUB_API right?")
+            raise package.error(
+                f"{self._api} did not tell the commit of {_shown(package)}", "is RUNNER_GITHUB_API right?"
+            )
         return sha
 
     def _ask(self, path: str) -> dict[str, Any]:
@@ -146,27 +150,27 @@ class Remotes:
             raise OSError("it answered something else than JSON") from None
         return data if isinstance(data, dict) else {"items": data}
 
-    def _failed(self, package: Package, remote: Remote, error: OSError) -> SpecError:
+    def _failed(self, package: Package, remote: Remote, error: OSError) -> RunnerError:
         if remote.kind != "github":
-            place = f"{remote.target} cannot be read" if remote.kind == "path" else without_login(remote.target)
-            return package.error(f"{package.name} cannot be had from {place}: {reason(error)}")
+            place = without_login(remote.target) if remote.kind == "url" else remote.target
+            return at(package, f"{_shown(package)} cannot be had from {place}: {reason(error)}")
         code = error.code if isinstance(error, HTTPError) else None
         token = bool(os.environ.get("GITHUB_TOKEN") or os.environ.get("GITHUB_PAT"))
         match code:
             case 404 | 422 | 409:
                 return self._not_there(package, remote, token=token)
             case 401:
-                return package.error(f"{self._api} refuses the login", "GITHUB_TOKEN or GITHUB_PAT is wrong or expired")
+                return at(package, f"{self._api} refuses the login", "GITHUB_TOKEN or GITHUB_PAT is wrong or expired")
             case 403 | 429:
                 hint = (
                     "the token may not read it, or asked too often"
                     if token
                     else "set GITHUB_TOKEN: without, 60 an hour"
                 )
-                return package.error(f"{self._api} refuses to give {remote.target}: {reason(error)}", hint)
+                return at(package, f"{self._api} refuses to give {remote.target}: {reason(error)}", hint)
             case _:
                 fix = "check https_proxy and ca_bundle; RUNNER_GITHUB_API names another server"
-                return package.error(f"{package.spec} cannot be had: {self._api} answers with: {reason(error)}", fix)
+                return at(package, f"{_shown(package)} cannot be had: {self._api} answers with: {reason(error)}", fix)
 
     def _not_there(self, package: Package, remote: Remote, *, token: bool) -> SpecError:
         try:
@@ -179,6 +183,11 @@ class Remotes:
         guess = [f"did you mean @{near}?"] if near else []
         there = [f"its newest tags: {', '.join(names[:8])}"] if names else ["it has no tags"]
         return package.error(f"{remote.target} has no tag, branch or commit {remote.ref!r}", *guess, *there)
+
+
+def _shown(package: Package) -> str:
+    """As declared, without a login in its address."""
+    return re.sub(r"(https?://)[^/?#\s]*@", r"\1", package.spec)
 
 
 def _fragment(remote: Remote) -> str:

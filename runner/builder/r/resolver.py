@@ -68,12 +68,12 @@ class Resolver:
 
         Raises:
             SpecError: a package is in no repository, in no version that fits, or needs a newer R.
-            BuildError: the snapshot cannot be reached.
+            BuildError: the snapshot or a chosen file cannot be reached.
         """
         self._preferred = preferred
         self._restored, self._remotes = {}, {}
         declared = self._read_remotes(packages)
-        chosen = self._settle([Wish(each.name, each.constraints, None, each) for each in declared])
+        chosen, asked = self._settle([Wish(each.name, each.constraints, None, each) for each in declared])
         resolved = Resolved(declared)
         offers: list[Offer] = []
         for name, choice in sorted(chosen.items()):
@@ -84,7 +84,7 @@ class Resolver:
                     resolved.source[name] = choice
                 case Offer():
                     offers.append(choice)
-        resolved.source |= self._download(offers, {each.name: each for each in declared})
+        resolved.source |= self._download(offers, asked)
         return resolved
 
     def _read_remotes(self, packages: Iterable[Package]) -> tuple[Package, ...]:
@@ -116,13 +116,13 @@ class Resolver:
                     follow.append((found, package))
         return tuple(declared.values())
 
-    def _settle(self, declared: Sequence[Wish]) -> dict[str, Choice]:
-        """Choose until every choice fits all that is asked of it."""
+    def _settle(self, declared: Sequence[Wish]) -> tuple[dict[str, Choice], dict[str, list[Wish]]]:
+        """Choose until every choice fits all that is asked of it: (choices, wishes), both by package."""
         known: dict[str, list[Wish]] = {}
         for number in range(_ROUNDS):
             chosen, asked = self._round(declared, known)
             if all(rversion.satisfies(choice.version, wishes.joined(asked[name])) for name, choice in chosen.items()):
-                return chosen
+                return chosen, asked
             # A wish of a version that is no longer chosen is forgotten, unless that would go in a circle.
             known = asked if number < _ROUNDS // 2 else {name: [*known.get(name, ()), *asked[name]] for name in asked}
         name, choice = next(
@@ -249,8 +249,10 @@ class Resolver:
     def _debian_names(self) -> set[str]:
         return {package.split("-", 2)[2] for package in self._debian if package.startswith(("r-cran-", "r-bioc-"))}
 
-    def _download(self, offers: Sequence[Offer], declared: Mapping[str, Package]) -> dict[str, Source]:
+    def _download(self, offers: Sequence[Offer], asked: Mapping[str, Sequence[Wish]]) -> dict[str, Source]:
+        """Everything that was chosen, or an error for all that cannot be had."""
         found: dict[str, Source] = {}
+        failed: dict[str, str] = {}
 
         def work(offer: Offer) -> Source | str:
             try:
@@ -262,7 +264,10 @@ class Resolver:
 
         for done, (offer, source) in enumerate(in_parallel(work, offers), 1):
             if isinstance(source, str):
-                raise wishes.not_downloaded(offer, source, declared.get(offer.name))
-            self._report(f"{offer.name} {offer.version} ({done}/{len(offers)}) …")
-            found[offer.name] = source
+                failed[offer.name] = f"{offer.name} {offer.version}: {offer.url} cannot be had: {source}"
+            else:
+                self._report(f"{offer.name} {offer.version} ({done}/{len(offers)}) …")
+                found[offer.name] = source
+        if failed:
+            raise wishes.not_downloaded(failed, asked)
         return found

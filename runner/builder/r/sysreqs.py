@@ -96,7 +96,7 @@ def _rules() -> tuple[tuple[_Rule, ...], Mapping[str, Needs]]:
         if named:
             by_name[left.strip()] = needs
         else:
-            by_text.append(_Rule(re.compile(rf"(?<!\w)(?:{left.strip()})(?!\w)", re.IGNORECASE), needs))
+            by_text.append(_Rule(re.compile(rf"(?<![\w-])(?:{left.strip()})(?!\w)", re.IGNORECASE), needs))
     return tuple(by_text), by_name
 
 

@@ -9,11 +9,10 @@ from runner.errors import BuildError
 from runner.spec.yamldoc import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from runner.builder.r.cranlike import Offer
     from runner.builder.r.source import Source
-    from runner.errors import RunnerError, SpecError
+    from runner.errors import SpecError
     from runner.spec import rversion
     from runner.spec.libs import Package
 
@@ -56,7 +55,10 @@ def unfit(name: str, asked: Sequence[Wish], there: Iterable[str], searched: Sequ
     if len(asking) > 1:
         sides = "; ".join(f"{shown(wish.constraints)} ({_who(wish)})" for wish in asking)
         return place.error(f"no version of {name} fits all that is asked for: {sides}", *hints)
-    by = _needed(asking[0]) if asking else ""
+    if not asking:
+        gone = f"{name} was removed from the repositories{_needed(asked[0])}"
+        return place.error(gone, f"their archives have it: ask for {name}=={versions[0]}", *hints)
+    by = _needed(asking[0])
     return place.error(f"no version of {name} fits {shown(joined(asking))}{by}", *hints)
 
 
@@ -79,15 +81,22 @@ def needs_r(name: str, version: str, newer: str, r_version: str, asked: Sequence
 def remote_unfit(source: Source, package: Package, asked: Sequence[Wish]) -> SpecError:
     """A declared commit, address or path has a version that another package cannot use."""
     against = "; ".join(f"{shown(wish.constraints)} ({_who(wish)})" for wish in asked if wish.constraints)
-    return package.error(f"{package.spec} is {source.name} {source.version}, but asked for is {against}")
-
-
-def not_downloaded(offer: Offer, why: str, declared: Package | None) -> RunnerError:
-    """A file that an index names cannot be had."""
-    message = f"{offer.name} {offer.version}: {offer.url} cannot be had: {why}"
-    return (
-        declared.error(message) if declared is not None else BuildError(message, "build again, or try another mirror")
+    return package.error(
+        f"{source.name} {source.version} is had from {source.url.split('#')[0]}, but asked for is {against}"
     )
+
+
+def not_downloaded(failed: Mapping[str, str], asked: Mapping[str, Sequence[Wish]]) -> BuildError:
+    """Files that an index names cannot be had. failed: package → what failed."""
+    name, *others = sorted(failed)
+    wish = asked[name][0]
+    also = [failed[other] for other in others]
+    return at(wish.origin, f"{failed[name]}{_needed(wish)}", *also, "build again, or name another mirror under r.repos")
+
+
+def at(package: Package, message: str, *hints: str) -> BuildError:
+    """An error at the line of a declared package that is not the file's fault."""
+    return BuildError(f"{package.file}:{package.line}: {package.key}: {message}", *hints)
 
 
 def _place(asked: Sequence[Wish]) -> Package:
