@@ -93,7 +93,7 @@ class Places:
         """The versions in the Archives of the repositories that were asked: what was removed still stands there."""
         return list(dict.fromkeys(version for each in self._asked for version in each.listing(name) or ()))
 
-    def searched(self, name: str) -> list[str]:
+    def searched(self) -> list[str]:
         """Lines for an error: what was searched, and why some could not be."""
         texts = [
             f"{each.address} (not reachable: {each.failure})" if each.failure else each.address for each in self._asked
@@ -101,9 +101,13 @@ class Places:
         lines = [", ".join(["searched: Debian r-cran-*, r-bioc-*", *texts])]
         if any(each.failure for each in self._asked):
             lines.append("name a repository that can be reached under r.repos, or in RUNNER_CRAN")
-        elif self._asked and not any(each.listing(name) for each in self._asked):
-            lines.append("no Archive of them lists versions: an older one must be asked for exactly, by ==")
         return lines
+
+    def archives(self, name: str) -> list[str]:
+        """A line for an error where older versions may exist that cannot be seen."""
+        if not self._asked or any(each.failure or each.listing(name) for each in self._asked):
+            return []
+        return ["no Archive of them lists versions: an older one must be asked for exactly, by =="]
 
     def still_offers(self, url: str) -> bool:
         """False for what came from the snapshot of another day."""

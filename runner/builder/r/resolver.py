@@ -130,7 +130,7 @@ class Resolver:
             for name, choice in chosen.items()
             if not rversion.satisfies(choice.version, wishes.joined(asked[name]))
         )
-        raise wishes.unfit(name, asked[name], [choice.version], self._places.searched(name))
+        raise wishes.unfit(name, asked[name], [choice.version], self._places.searched())
 
     def _round(
         self, declared: Sequence[Wish], known: Mapping[str, Sequence[Wish]]
@@ -175,8 +175,8 @@ class Resolver:
             raise wishes.remote_unfit(source, package, asked)
         there += self._places.listed(name)
         if there:
-            raise wishes.unfit(name, asked, there, self._places.searched(name))
-        searched = self._places.searched(name)
+            raise wishes.unfit(name, asked, there, [*self._places.searched(), *self._places.archives(name)])
+        searched = self._places.searched()
         if f"r-bioc-{name.lower()}" in self._debian:
             searched.append(f"{name} is a package of Bioconductor: put it under r.bioconductor")
         raise wishes.missing(name, asked, {*self._debian_names(), *self._places.names}, searched)
