@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -121,7 +123,13 @@ def test_what_stays_at_run_time(dev: str, libraries: str) -> None:
     assert runtime_of(dev.split(), DEPENDS) == tuple(libraries.split())
 
 
-def test_the_rules_name_debian_packages() -> None:
+def test_the_rules_name_packages_of_bookworm() -> None:
+    release = Path("/etc/os-release")
+    if not release.exists() or "VERSION_CODENAME=bookworm" not in release.read_text():
+        pytest.skip("this machine has another release's package lists")
     names = debian_packages()
-    assert len(names) > 100
-    assert all(name == name.lower() and not name.startswith("-") for name in names)
+    policy = subprocess.run(["apt-cache", "policy", "bash", *names], capture_output=True, text=True, check=True).stdout
+    known = set(re.findall(r"^(\S+):\n  Installed: .*\n  Candidate: (?!\(none\))", policy, re.MULTILINE))
+    if len(known) < 2:
+        pytest.skip("apt has no package lists here")
+    assert set(names) - known == set()

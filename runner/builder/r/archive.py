@@ -92,10 +92,12 @@ def repack(path: Path, subdir: str | None, target: IO[bytes]) -> None:
             relative = relative.removeprefix(inside)
             if _left_out(relative, ignored):
                 continue
-            if member.islnk():
-                raise BadArchiveError(f"{member.name} is a hard link; only files and symbolic links are taken")
-            content = _content(archive, member) if member.isfile() else None
-            _add(made, f"{name}/{relative}", content, member.linkname, executable=bool(member.mode & 0o100))
+            # A link to a file beside the package's folder becomes that file.
+            keep = member.issym() and not _leaves(f"{name}/{relative}", member.linkname)
+            content = None if keep else _content(archive, member)
+            _add(
+                made, f"{name}/{relative}", content, member.linkname, executable=bool(member.mode & 0o100) and not keep
+            )
 
 
 def pack(folder: Path, target: IO[bytes]) -> None:
@@ -114,10 +116,8 @@ def pack(folder: Path, target: IO[bytes]) -> None:
         for relative in sorted(_walk(folder, ignored)):
             path = folder / relative
             link = str(path.readlink()) if path.is_symlink() else ""
-            if link:
-                probe = tarfile.TarInfo(f"{name}/{relative}")
-                probe.type, probe.linkname = tarfile.SYMTYPE, link
-                _check_member(probe)
+            if link and _leaves(relative, link, top=False):
+                raise BadArchiveError(f"{relative} is a link to {link}, outside the package's folder")
             content = None if link else path.read_bytes()
             _add(made, f"{name}/{relative}", content, link, executable=os.access(path, os.X_OK) and not link)
 
@@ -147,12 +147,18 @@ def _check_member(member: tarfile.TarInfo) -> None:
     if member.name.startswith("/") or name.split("/")[0] == "..":
         raise BadArchiveError(f"{member.name} would be written outside the package's folder")
     if member.issym() or member.islnk():
-        base = posixpath.dirname(name) if member.issym() else ""
-        to = posixpath.normpath(posixpath.join(base, member.linkname))
-        if member.linkname.startswith("/") or to.split("/")[0] != name.split("/")[0]:
+        if _leaves(name, member.linkname, hard=member.islnk()):
             raise BadArchiveError(f"{member.name} is a link to {member.linkname}, outside the package's folder")
     elif not (member.isfile() or member.isdir()):
         raise BadArchiveError(f"{member.name} is a device or pipe")
+
+
+def _leaves(name: str, link: str, *, hard: bool = False, top: bool = True) -> bool:
+    """Whether a link points outside the first folder of its name, or (not `top`) outside where the name starts. A hard
+    link counts from there, a symbolic one from its own folder."""
+    to = posixpath.normpath(posixpath.join("" if hard else posixpath.dirname(name), link))
+    first = to.split("/")[0]
+    return link.startswith("/") or (first != name.split("/", maxsplit=1)[0] if top else first == "..")
 
 
 def _headers(path: Path, inside: str) -> tuple[bytes, list[re.Pattern[str]]]:

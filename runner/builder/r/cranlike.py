@@ -107,7 +107,7 @@ class Repository:
         index: dict[str, list[dict[str, str]]] = {}
         for entry in description.parse_dcf(self._packages().decode("utf-8", "replace")):
             if entry.get("Package") and entry.get("Version"):
-                index.setdefault(entry["Package"], []).append(description.kept(entry))
+                index.setdefault(entry["Package"], []).append(description.kept(entry, description.INDEX_FIELDS))
         for entries in index.values():
             entries.sort(key=lambda entry: rversion.key(entry["Version"]), reverse=True)
         return index

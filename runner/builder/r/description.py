@@ -6,11 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from runner.spec.rversion import Constraint
 
-FIELDS = (
+INDEX_FIELDS = (
     "Package",
     "Version",
     "Depends",
@@ -19,12 +19,12 @@ FIELDS = (
     "NeedsCompilation",
     "SystemRequirements",
     "Built",
-    "Remotes",
-    "Suggests",
     "MD5sum",
     "Path",
 )
-"""What is kept of a record: CRAN's 20,000 with all their fields would be 100 MB."""
+"""What is kept of an index: CRAN's 20,000 records with all their fields would be 100 MB."""
+FIELDS = (*INDEX_FIELDS, "Suggests", "Remotes")
+"""What is kept of a DESCRIPTION."""
 
 BASE_PACKAGES = frozenset(
     [
@@ -66,9 +66,9 @@ def parse_dcf(text: str) -> Iterator[dict[str, str]]:
             yield entry
 
 
-def kept(entry: Mapping[str, str]) -> dict[str, str]:
-    """The FIELDS of a record."""
-    return {key: entry[key] for key in FIELDS if key in entry}
+def kept(entry: Mapping[str, str], fields: Iterable[str] = FIELDS) -> dict[str, str]:
+    """These fields of a record."""
+    return {key: entry[key] for key in fields if key in entry}
 
 
 def dependencies(fields: Mapping[str, str]) -> tuple[tuple[str, tuple[Constraint, ...]], ...]:

@@ -40,7 +40,19 @@ class Binary(NamedTuple):
         return Locked("r", self.name, self.debian_version, source=DEBIAN)
 
 
-Choice = Binary | Offer | Source
+class Present(NamedTuple):
+    """An R package that the base image has already. Nothing is to be done, and the base's digest is its lock."""
+
+    name: str
+    version: str
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """Nothing: what it needs is there too."""
+        return {}
+
+
+Choice = Binary | Offer | Present | Source
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from runner.builder.r.fetch import Fetcher, in_parallel, reason
 from runner.builder.r.places import Places
 from runner.builder.r.remotes import Remotes
 from runner.builder.r.repository import DEBIAN
-from runner.builder.r.resolved import Binary, Choice, Resolved
+from runner.builder.r.resolved import Binary, Choice, Present, Resolved
 from runner.builder.r.source import Source, kind_of, obtain
 from runner.builder.r.wishes import Wish
 from runner.spec import rversion
@@ -38,6 +38,7 @@ class Resolver:
     debian: Debian package (`r-cran-dbi`, `r-bioc-limma`) → its versions, newest first; empty where R is not Debian's.
     snapshot: day (YYYY-MM-DD) whose repository is asked before `repos`; debian_suite: the suite whose binaries fit.
     Debian's binary is then taken only where its version is the snapshot's, or is asked for by `==`.
+    installed: R package → version, of those that the base image brings (its own R has the recommended ones).
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class Resolver:
         debian_suite: str | None,
         libs_folder: Path,
         machine: str = "x86_64",
+        installed: Mapping[str, str] | None = None,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._debian = debian
         self._target = services.Target(r_version, machine)
         self._folder = libs_folder
+        self._installed = installed or {}
         self._report = report
         self._fetch = Fetcher(ca_bundle, services.logins(repos))
         self._places = Places(self._fetch, repos, self._target, snapshot=snapshot, debian_suite=debian_suite)
@@ -84,6 +87,8 @@ class Resolver:
                     resolved.source[name] = choice
                 case Offer():
                     offers.append(choice)
+                case Present():
+                    pass
         resolved.source |= self._download(offers, asked)
         return resolved
 
@@ -175,7 +180,9 @@ class Resolver:
             raise wishes.remote_unfit(source, package, asked)
         there += self._places.listed(name)
         if there:
-            raise wishes.unfit(name, asked, there, [*self._places.searched(), *self._places.archives(name)])
+            older = any(op in {"<=", "<", "!="} for op, _ in constraints)
+            unseen = self._places.archives(name) if older else []
+            raise wishes.unfit(name, asked, there, [*self._places.searched(), *unseen])
         searched = self._places.searched()
         if f"r-bioc-{name.lower()}" in self._debian:
             searched.append(f"{name} is a package of Bioconductor: put it under r.bioconductor")
@@ -194,6 +201,8 @@ class Resolver:
             return
         if (kept := self._kept(name)) is not None:
             yield kept
+        if name in self._installed:
+            yield Present(name, self._installed[name])
         bioconductor = any(wish.origin.kind == "bioconductor" and wish.by is None for wish in asked)
         own = all(wish.by is None for wish in asked) and not bioconductor
         for package in self._debian_packages(name, bioconductor=bioconductor, cran_only=own):
