@@ -126,9 +126,9 @@ def package(name: str, version: str, fields: str = "", files: Mapping[str, str] 
 def tarball(top: str, files: Mapping[str, str], *, level: int = 9, mtime: int = 0) -> bytes:
     """A .tar.gz of these files below a folder."""
     made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w:gz", compresslevel=level) as archive:
+    with tarfile.open(fileobj=made, mode="w") as archive:
         for name, text in files.items():
             info = tarfile.TarInfo(f"{top}/{name}")
             info.size, info.mtime = len(text.encode()), mtime
             archive.addfile(info, io.BytesIO(text.encode()))
-    return made.getvalue()
+    return gzip.compress(made.getvalue(), level, mtime=mtime)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import ssl
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
+from runner.builder.r.cranlike import Repository
 from runner.builder.r.fetch import Fetcher, logins_of, reason, without_login
 from tests.unit.r_sites import Answer, Site, package, serving
 
@@ -61,6 +66,49 @@ def test_a_login_for_a_server_is_used_again_after_a_redirect_to_it(site: Site) -
     assert Fetcher(None, logins).text(f"{site.address}/a") == b"in"
     with pytest.raises(OSError, match="401"):
         Fetcher(None).text(f"{site.address}/a")
+
+
+def test_who_goes_no_further_waits_for_no_download() -> None:
+    class Endless(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(ConnectionError):
+                while self.path == "/endless":
+                    self.wfile.write(bytes(1 << 16))
+            gone.set()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            """Quiet."""
+
+    gone = Event()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    fetch = Fetcher(None)
+
+    def work(path: str) -> object:
+        return fetch.text(address + path) if path == "/short" else fetch.archive(address + path)
+
+    try:
+        results = fetch.each(work, ["/endless", "/short"])
+        assert next(results) == ("/short", b"")
+        gone.clear()
+        results.close()
+        assert gone.wait(20)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_an_index_that_is_cut_off_is_none(site: Site) -> None:
+    repository = Repository(Fetcher(None), site.address)
+    site.put("/src/contrib/PACKAGES.gz", gzip.compress(b"Package: a\nVersion: 1\n")[:-9])
+    assert list(repository.names) == []
+    assert repository.failure == "its PACKAGES.gz is cut off, or larger than any index is"
+    site.put("/src/contrib/PACKAGES.gz", b"no gzip")
+    site.put("/src/contrib/PACKAGES", b"Package: a\nVersion: 1\n")
+    assert list(Repository(Fetcher(None), site.address).names) == ["a"]
 
 
 def test_no_redirect_to_a_file(site: Site, tmp_path: Path) -> None:

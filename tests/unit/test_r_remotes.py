@@ -235,8 +235,10 @@ def test_an_address(resolve: Bench, site: Site, tmp_path: Path, monkeypatch: pyt
     assert versions(resolved) == {"proper": "1.0", "tiny": "1.0"}
     assert (resolved.source["proper"].kind, resolved.source["proper"].url) == ("url", address)
     site.asked.clear()
-    resolve(declared, preferred=by_name(resolved))
+    site.put("/files/proper_1.0.tar.gz", package("proper", "1.0.1", "Imports: tiny\n"))
+    assert resolve(declared, preferred=by_name(resolved)).locked() == resolved.locked()
     assert site.asked == []
+    assert versions(resolve(declared))["proper"] == "1.0.1"
     monkeypatch.setenv("RUNNER_CACHE_DIR", str(tmp_path / "another"))
     site.pages.clear()
     with pytest.raises(BuildError, match=r"proper_1.0.tar.gz cannot be had from .*HTTP 404"):
@@ -302,6 +304,7 @@ def test_what_is_no_package(resolve: Bench, tmp_path: Path) -> None:
 def test_a_link_to_a_file_beside_the_folder_of_a_package(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
         for name, text, link in [
+            ("other/r/DESCRIPTION2", "of something else", ""),
             ("top/LICENSE", "free", ""),
             ("top/r/DESCRIPTION", "Package: p\nVersion: 1\n", ""),
             ("top/r/LICENSE", "", "../LICENSE"),
@@ -314,6 +317,7 @@ def test_a_link_to_a_file_beside_the_folder_of_a_package(tmp_path: Path) -> None
     archive.repack(tmp_path / "a.tar.gz", "r", made)
     made.seek(0)
     with tarfile.open(fileobj=made) as tar:
+        assert set(tar.getnames()) == {"p/DESCRIPTION", "p/LICENSE", "p/R/a.R"}
         license_file = tar.extractfile("p/LICENSE")
         assert tar.getmember("p/LICENSE").isfile()
         assert license_file is not None
@@ -339,6 +343,7 @@ def hostile(**change: object) -> bytes:
 HOSTILE = [
     ({"name": "../outside"}, "written outside"),
     ({"name": "evil/../../outside"}, "written outside"),
+    ({"name": "evil/../beside"}, "written outside"),
     ({"name": "/etc/outside"}, "written outside"),
     ({"type": tarfile.SYMTYPE, "linkname": "../../outside"}, "outside the package's folder"),
     ({"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}, "outside the package's folder"),

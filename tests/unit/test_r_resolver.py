@@ -198,6 +198,7 @@ def test_a_repository_that_cannot_be_reached_is_named(resolve: Bench) -> None:
     resolve.repos = ("http://user:secret@127.0.0.1:9/cran",)
     with pytest.raises(SpecError) as caught:
         resolve("nothere")
+    assert "no package named 'nothere' in the repositories that can be reached" in str(caught.value)
     assert "http://127.0.0.1:9/cran (not reachable: Connection refused)" in str(caught.value)
     assert "RUNNER_CRAN" in str(caught.value)
     assert "secret" not in str(caught.value)

@@ -81,16 +81,13 @@ def repack(path: Path, subdir: str | None, target: IO[bytes]) -> None:
         BadArchiveError: no package is there.
     """
     inside = f"{subdir.strip('/')}/" if subdir else ""
-    text, ignored = _headers(path, inside)
+    top, text, ignored = _headers(path, inside)
     name = _parsed(text)["Package"]
     with _opened(path) as archive, tarfile.open(fileobj=target, mode="w", format=tarfile.GNU_FORMAT) as made:
         for member in archive:
             _check_member(member)
-            relative = member.name.removeprefix("./").partition("/")[2]
-            if not relative.startswith(inside) or member.isdir():
-                continue
-            relative = relative.removeprefix(inside)
-            if _left_out(relative, ignored):
+            relative = member.name.removeprefix("./").removeprefix(f"{top}/{inside}")
+            if relative == member.name.removeprefix("./") or member.isdir() or _left_out(relative, ignored):
                 continue
             # A link to a file beside the package's folder becomes that file.
             keep = member.issym() and not _leaves(f"{name}/{relative}", member.linkname)
@@ -144,7 +141,7 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
 
 def _check_member(member: tarfile.TarInfo) -> None:
     name = posixpath.normpath(member.name)
-    if member.name.startswith("/") or name.split("/")[0] == "..":
+    if member.name.startswith("/") or ".." in member.name.split("/"):
         raise BadArchiveError(f"{member.name} would be written outside the package's folder")
     if member.issym() or member.islnk():
         if _leaves(name, member.linkname, hard=member.islnk()):
@@ -161,18 +158,20 @@ def _leaves(name: str, link: str, *, hard: bool = False, top: bool = True) -> bo
     return link.startswith("/") or (first != name.split("/", maxsplit=1)[0] if top else first == "..")
 
 
-def _headers(path: Path, inside: str) -> tuple[bytes, list[re.Pattern[str]]]:
-    """(DESCRIPTION, patterns of .Rbuildignore) of the package in that folder of the archive."""
+def _headers(path: Path, inside: str) -> tuple[str, bytes, list[re.Pattern[str]]]:
+    """(top folder, DESCRIPTION, patterns of .Rbuildignore) of the package in that folder of the archive."""
     found: dict[str, bytes] = {}
+    top = ""
     with _opened(path) as archive:
         for member in archive:
-            relative = member.name.removeprefix("./").partition("/")[2]
+            folder, _, relative = member.name.removeprefix("./").partition("/")
             if relative in {f"{inside}DESCRIPTION", f"{inside}.Rbuildignore"} and member.isfile():
-                found[relative.removeprefix(inside)] = _content(archive, member)
+                top = top or folder
+                found.setdefault(relative.removeprefix(inside), _content(archive, member))
     if "DESCRIPTION" not in found:
         where = f"in its folder {inside.rstrip('/')}" if inside else "in its top folder"
         raise BadArchiveError(f"there is no DESCRIPTION {where}: no R package is there")
-    return found["DESCRIPTION"], _patterns(found.get(".Rbuildignore", b""))
+    return top, found["DESCRIPTION"], _patterns(found.get(".Rbuildignore", b""))
 
 
 def _parsed(raw: bytes) -> dict[str, str]:

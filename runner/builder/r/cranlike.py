@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from runner.builder.r import archive, description
-from runner.builder.r.fetch import AGENT, Fetcher, Kept, reason, without_login
+from runner.builder.r.fetch import AGENT, TEXT_LIMIT, DamagedError, Fetcher, Kept, reason, without_login
 from runner.spec import rversion
 
 if TYPE_CHECKING:
@@ -115,7 +115,10 @@ class Repository:
     def _packages(self) -> bytes:
         folder = f"{self.address}/src/contrib"
         try:
-            packed = self._fetch.text(f"{folder}/PACKAGES.gz", agent=self._agent)
-            return zlib.decompress(packed, wbits=31)
+            unpacker = zlib.decompressobj(wbits=31)
+            text = unpacker.decompress(self._fetch.text(f"{folder}/PACKAGES.gz", agent=self._agent), TEXT_LIMIT)
         except (OSError, zlib.error):
             return self._fetch.text(f"{folder}/PACKAGES", agent=self._agent)
+        if not unpacker.eof:
+            raise DamagedError("its PACKAGES.gz is cut off, or larger than any index is")
+        return text

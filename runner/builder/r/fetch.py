@@ -13,6 +13,7 @@ import re
 import ssl
 import time
 import urllib.request
+from threading import Event
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
@@ -21,7 +22,7 @@ from runner.builder.cache import cache_dir
 from runner.builder.r import archive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Mapping
     from email.message import Message
     from pathlib import Path
     from typing import IO
@@ -30,8 +31,9 @@ AGENT = "runner"
 _TIMEOUT_S = 60
 _TRIES = 3
 _THREADS = 8
-_CHUNK = 1 << 20
-_TEXT_LIMIT = 256 << 20
+_CHUNK = 1 << 16
+TEXT_LIMIT = 256 << 20
+"""No index is larger, in bytes."""
 
 
 _Item = TypeVar("_Item")
@@ -57,6 +59,7 @@ class Fetcher:
 
     def __init__(self, ca_bundle: Path | None, logins: Mapping[str, str] | None = None) -> None:
         self._logins = dict(logins or {})
+        self._stopped = Event()
         context = ssl.create_default_context(cafile=str(ca_bundle) if ca_bundle else None)
         self._opener = urllib.request.OpenerDirector()
         for handler in (
@@ -74,7 +77,7 @@ class Fetcher:
     def text(self, url: str, *, agent: str = AGENT, accept: str = "*/*") -> bytes:
         """What an address gives, in memory: an index, a listing, an answer of an API."""
         parts: list[bytes] = []
-        self._read(url, agent, accept, parts.append, parts.clear, limit=_TEXT_LIMIT)
+        self._read(url, agent, accept, parts.append, parts.clear, limit=TEXT_LIMIT)
         return b"".join(parts)
 
     def archive(self, url: str, *, agent: str = AGENT, md5: str | None = None, fresh: bool = False) -> Kept:
@@ -125,6 +128,22 @@ class Fetcher:
             return None
         return Kept(path, sha256)
 
+    def each(self, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Generator[tuple[_Item, _Result]]:
+        """(item, what `work` made of it) as each is done, eight at a time. When the caller goes no further, downloads that
+        are under way stop too."""
+        from concurrent.futures import ThreadPoolExecutor, as_completed
+
+        pool = ThreadPoolExecutor(_THREADS)
+        try:
+            futures = {pool.submit(work, item): item for item in items}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            self._stopped.set()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
     def _read(
         self,
         url: str,
@@ -139,7 +158,7 @@ class Fetcher:
         for tried in range(1, _TRIES + 1):
             try:
                 with self._opener.open(self._request(url, agent, accept), timeout=_TIMEOUT_S) as answer:
-                    _copy(answer, take, limit)
+                    self._copy(answer, take, limit)
             except HTTPError as error:
                 error.close()
                 if error.code not in {500, 502, 503, 504} or tried == _TRIES:
@@ -151,6 +170,20 @@ class Fetcher:
                 return
             forget()
             time.sleep(0.2 * tried)
+
+    def _copy(self, answer: IO[bytes], take: Callable[[bytes], object], limit: int | None) -> None:
+        size = 0
+        headers: Message | None = getattr(answer, "headers", None)
+        length = headers.get("Content-Length") if headers else None
+        while chunk := answer.read(_CHUNK):
+            size += len(chunk)
+            if limit is not None and size > limit:
+                raise DamagedError(f"larger than {limit >> 20} MiB, which no index is")
+            if self._stopped.is_set():
+                raise OSError("stopped")
+            take(chunk)
+        if length is not None and length.isdigit() and size < int(length):
+            raise http.client.IncompleteRead(b"", int(length) - size)
 
     def _request(self, url: str, agent: str, accept: str) -> urllib.request.Request:
         plain = without_login(url)
@@ -191,19 +224,6 @@ def without_login(url: str) -> str:
     return re.sub(r"^(https?://)[^/?#]*@", r"\1", url)
 
 
-def in_parallel(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[tuple[_Item, _Result]]:
-    """(item, what `work` made of it) as each is done, eight at a time. The first exception ends it."""
-    from concurrent.futures import ThreadPoolExecutor, as_completed
-
-    pool = ThreadPoolExecutor(_THREADS)
-    try:
-        futures = {pool.submit(work, item): item for item in items}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
 def logins_of(addresses: Iterable[str]) -> dict[str, str]:
     """origin → Authorization header, of those addresses that bring a login (`https://user:password@host/…`)."""
     found = {}
@@ -223,19 +243,6 @@ def reason(error: OSError) -> str:
         inner = error.reason
         return (inner.strerror if isinstance(inner, OSError) else None) or str(inner)
     return str(error)
-
-
-def _copy(answer: IO[bytes], take: Callable[[bytes], object], limit: int | None) -> None:
-    size = 0
-    headers: Message | None = getattr(answer, "headers", None)
-    length = headers.get("Content-Length") if headers else None
-    while chunk := answer.read(_CHUNK):
-        size += len(chunk)
-        if limit is not None and size > limit:
-            raise DamagedError(f"larger than {limit >> 20} MiB, which no index is")
-        take(chunk)
-    if length is not None and length.isdigit() and size < int(length):
-        raise http.client.IncompleteRead(b"", int(length) - size)
 
 
 def _folder() -> Path:

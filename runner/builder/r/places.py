@@ -93,13 +93,18 @@ class Places:
         """The versions in the Archives of the repositories that were asked: what was removed still stands there."""
         return list(dict.fromkeys(version for each in self._asked for version in each.listing(name) or ()))
 
+    @property
+    def reached(self) -> bool:
+        """Whether every repository that was asked has answered."""
+        return not any(each.failure for each in self._asked)
+
     def searched(self) -> list[str]:
         """Lines for an error: what was searched, and why some could not be."""
         texts = [
             f"{each.address} (not reachable: {each.failure})" if each.failure else each.address for each in self._asked
         ]
         lines = [", ".join(["searched: Debian r-cran-*, r-bioc-*", *texts])]
-        if any(each.failure for each in self._asked):
+        if not self.reached:
             lines.append("name a repository that can be reached under r.repos, or in RUNNER_CRAN")
         return lines
 

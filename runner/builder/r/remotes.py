@@ -118,7 +118,7 @@ class Remotes:
                 url = url if url.startswith("..") else f"./{url}"
                 return source_of(read_path(self._fetch, Path(remote.target)), url)
             case "url":
-                kept = self._fetch.archive(remote.target)
+                kept = self._fetch.archive(remote.target, fresh=True)  # the file may have changed under its name
                 return source_of(as_package(self._fetch, kept, None), without_login(remote.target))
             case "github":
                 address = self._tarballs(remote) + self._commit(package, remote)

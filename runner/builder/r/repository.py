@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runner.builder.r.description import built_for
-from runner.builder.r.fetch import Fetcher, in_parallel, reason, without_login
+from runner.builder.r.fetch import Fetcher, reason, without_login
 from runner.builder.r.services import Target, logins
 from runner.builder.r.source import Source, obtain
 from runner.errors import BuildError
@@ -53,7 +53,7 @@ def sources_from_lock(
 
     found: list[Source] = []
     failed: list[tuple[Locked, str]] = []
-    for done, (each, result) in enumerate(in_parallel(work, wanted), 1):
+    for done, (each, result) in enumerate(fetch.each(work, wanted), 1):
         if isinstance(result, Source):
             report(f"{each.name} {each.version} ({done}/{len(wanted)}) …")
             found.append(result)

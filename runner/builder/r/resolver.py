@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from runner.builder.r import archive, services, wishes
 from runner.builder.r.cranlike import Offer
 from runner.builder.r.description import BASE_PACKAGES, dependencies
-from runner.builder.r.fetch import Fetcher, in_parallel, reason
+from runner.builder.r.fetch import Fetcher, reason
 from runner.builder.r.places import Places
 from runner.builder.r.remotes import Remotes
 from runner.builder.r.repository import DEBIAN
@@ -186,7 +186,9 @@ class Resolver:
         searched = self._places.searched()
         if f"r-bioc-{name.lower()}" in self._debian:
             searched.append(f"{name} is a package of Bioconductor: put it under r.bioconductor")
-        raise wishes.missing(name, asked, {*self._debian_names(), *self._places.names}, searched)
+        raise wishes.missing(
+            name, asked, {*self._debian_names(), *self._places.names}, searched, reached=self._places.reached
+        )
 
     def _candidates(
         self,
@@ -271,7 +273,7 @@ class Resolver:
             except archive.BadArchiveError as error:
                 return str(error)
 
-        for done, (offer, source) in enumerate(in_parallel(work, offers), 1):
+        for done, (offer, source) in enumerate(self._fetch.each(work, offers), 1):
             if isinstance(source, str):
                 failed[offer.name] = f"{offer.name} {offer.version}: {offer.url} cannot be had: {source}"
             else:

@@ -62,12 +62,17 @@ def unfit(name: str, asked: Sequence[Wish], there: Iterable[str], searched: Sequ
     return place.error(f"no version of {name} fits {shown(joined(asking))}{by}", *hints)
 
 
-def missing(name: str, asked: Sequence[Wish], known: Iterable[str], searched: Sequence[str]) -> SpecError:
-    """No repository has it in any version."""
+def missing(
+    name: str, asked: Sequence[Wish], known: Iterable[str], searched: Sequence[str], *, reached: bool
+) -> SpecError:
+    """No repository has it in any version. reached: all of them could be asked."""
     wish = asked[0]
+    where = "" if reached else " that can be reached"
     near = nearest(name, known)
     guess = [f"did you mean {near}?"] if near else []
-    return _place(asked).error(f"no package named {name!r} in the repositories{_needed(wish)}", *guess, *searched)
+    return _place(asked).error(
+        f"no package named {name!r} in the repositories{where}{_needed(wish)}", *guess, *searched
+    )
 
 
 def needs_r(name: str, version: str, newer: str, r_version: str, asked: Sequence[Wish]) -> SpecError:
