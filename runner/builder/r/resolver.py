@@ -96,18 +96,22 @@ class Resolver:
         """The declared packages with their real names. What `Remotes:` names comes after, so that a declaration wins."""
         remotes = Remotes(self._fetch, self._folder, self._target, locked=self._preferred, report=self._report)
         declared: dict[str, Package] = {}
-        follow: deque[tuple[Source, Package]] = deque()
         for package in packages:
-            named = package
+            named, source = package, None
             if package.remote is not None:
                 source = remotes.source(package)
                 named = replace(package, name=source.name)
-                follow.append((source, named))
             if twice := declared.get(named.name):
-                raise named.error(f"{named.name} is listed twice (first in line {twice.line}: {twice.spec})")
+                raise named.error(f"{named.name} is listed twice (first in line {twice.line})")
             declared[named.name] = named
-            if package.remote is not None:
+            if source is not None:
                 self._remotes[named.name] = (source, named)
+        self._follow(remotes, declared)
+        return tuple(declared.values())
+
+    def _follow(self, remotes: Remotes, declared: Mapping[str, Package]) -> None:
+        """Add what `Remotes:` of the remotes names, and of those in turn."""
+        follow = deque(self._remotes.values())
         seen = set()
         while follow:
             source, origin = follow.popleft()
@@ -119,7 +123,6 @@ class Resolver:
                 if found.name not in declared and found.name not in self._remotes:
                     self._remotes[found.name] = (found, package)
                     follow.append((found, package))
-        return tuple(declared.values())
 
     def _settle(self, declared: Sequence[Wish]) -> tuple[dict[str, Choice], dict[str, list[Wish]]]:
         """Choose until every choice fits all that is asked of it: (choices, wishes), both by package."""
@@ -186,9 +189,8 @@ class Resolver:
         searched = self._places.searched()
         if f"r-bioc-{name.lower()}" in self._debian:
             searched.append(f"{name} is a package of Bioconductor: put it under r.bioconductor")
-        raise wishes.missing(
-            name, asked, {*self._debian_names(), *self._places.names}, searched, reached=self._places.reached
-        )
+        known = {*self._debian_names(), *self._places.names}
+        raise wishes.missing(name, asked, known, searched, reached=self._places.reached)
 
     def _candidates(
         self,
