@@ -45,10 +45,10 @@ _KNOWN_PIP = Path(__file__).parent / "known_pip.txt"
 
 
 class GoneError(BuildError):
-    """A locked package cannot be had any more. package: its name."""
+    """A locked package cannot be had any more. package: its name, perhaps with its version."""
 
-    def __init__(self, kind: str, package: str, why: str = "") -> None:
-        super().__init__(f"{kind}: {package} of the lock cannot be had any more", *([why] if why else []))
+    def __init__(self, package: str, message: str, *hints: str) -> None:
+        super().__init__(message, *hints)
         self.package = package
 
 

@@ -188,7 +188,8 @@ class Layers:
         with session.step(name, parent.id, argv, given.inputs, mounts=given.mounts, quiet=given.quiet) as done:
             if done.ran.exit_code:
                 if what := gone(done.lines):
-                    raise GoneError(name, what)
+                    fix = "have it resolved anew: runner build, without --locked"
+                    raise GoneError(what, f"{name}: {what} of the lock cannot be had any more", fix)
                 log = session.log_path
                 raise explain(name, self._libs, done.lines, done.ran.exit_code, oom=done.ran.oom, log=log)
             answers = {key: value for key, value in done.answers.items() if key.startswith("runner.")}

@@ -13,6 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from runner.builder.recipe import STEPS
+from runner.spec.lock import DEBIAN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,7 +59,7 @@ def stages(libs: Libs, lock: Lock) -> tuple[Stage, ...]:
         _stage("r", _apt(lock, "r"), "R" if lock.r else ""),
         _stage("apt", _apt(lock, "apt")),
         _stage("r-binary", _apt(lock, "r-binary")),
-        _stage("r-source", (each for each in lock.of("r") if each.source != "debian")),
+        _stage("r-source", (each for each in lock.of("r") if each.source != DEBIAN)),
         _stage("conda", lock.of("conda")),
         _stage("pip", lock.of("pip")),
     ]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 LockedKind = Literal["apt", "conda", "r", "pip"]
+DEBIAN = "debian"
+"""The source of an R package that apt installs."""
 KINDS: tuple[LockedKind, ...] = ("apt", "conda", "r", "pip")
 _ALWAYS = ("kind", "name", "version")
 _FIX = "delete it to have everything resolved anew, or bring back the last good one"
@@ -28,7 +30,7 @@ class Locked:
     """One package, exactly.
 
     name: as its manager calls it (R: the R package's name, also where it comes as a Debian binary).
-    version: as its manager writes it. source: `debian` (an R package that apt installs), or the address that it is fetched
+    version: as its manager writes it. source: DEBIAN, or the address that it is fetched
     from, never with credentials, or "" (apt's own sources, the Python index). hashes: `sha256:…` of each file that is good
     for it. stage: apt: the layer that installs it. build: conda: its build string.
     """

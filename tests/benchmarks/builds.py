@@ -156,8 +156,9 @@ def _binary_or_source(folder: Path) -> Row:
     names = ["jsonlite", "zoo", "R6", "magrittr", "RSQLite"]
     ours = _runner_build(_write(folder / "binary", [], names), "--no-cache")[0]
     bare = _runner_build(_write(folder / "no-r", [], []), "--no-cache")[0]
-    needed = "jsonlite zoo lattice R6 magrittr rsqlite plogr dbi memoise blob pkgconfig bit64 bit vctrs rlang cli lifecycle glue"
-    sources = " ".join(f"r-cran-{name}" for name in (*needed.split(), "cachem", "fastmap", "cpp11", "bh"))
+    needed = "jsonlite zoo lattice r6 magrittr rsqlite plogr dbi memoise blob pkgconfig bit64 bit vctrs rlang cli"
+    needed += " lifecycle glue cachem fastmap cpp11 bh"
+    sources = " ".join(f"r-cran-{name}" for name in needed.split())
     prepare = (
         "RUN sed 's/^deb /deb-src /' /etc/apt/sources.list >/etc/apt/sources.list.d/source.list && apt-get update && "
         "apt-get install -y --no-install-recommends r-base-dev libsqlite3-dev dpkg-dev && mkdir /src && cd /src && "
@@ -185,7 +186,7 @@ def _size(image: str) -> float:
 
 def _clean() -> None:
     listed = subprocess.run(
-        ["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"], capture_output=True, text=True
+        ["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"], check=True, capture_output=True, text=True
     )
     ours = [name for name in listed.stdout.split() if name.startswith(("localhost/runner-bench", "runner-bench-rival"))]
     if ours:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runner.builder.failures import GoneError
 from runner.builder.r.description import built_for
 from runner.builder.r.fetch import Fetcher, reason, without_login
 from runner.builder.r.services import Target, logins
 from runner.builder.r.source import Source, obtain
-from runner.errors import BuildError
+from runner.spec.lock import DEBIAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from runner.spec.lock import Locked
 
-DEBIAN = "debian"
-"""The source, in a lock, of an R package that apt installs."""
 _INDEXED = ("Depends", "Imports", "LinkingTo")
 
 
@@ -36,7 +35,7 @@ def sources_from_lock(
     repos: addresses that may bring logins. Nothing is looked up in them.
 
     Raises:
-        BuildError: some cannot be had or have changed; each is named.
+        GoneError: some cannot be had or have changed; each is named.
     """
     fetch = Fetcher(ca_bundle, logins(repos))
     target = Target(r_version, machine)
@@ -78,7 +77,9 @@ def make_repository(sources: Iterable[Source]) -> dict[str, bytes]:
     return files
 
 
-def _not_had(failed: list[tuple[Locked, str]]) -> BuildError:
+def _not_had(failed: list[tuple[Locked, str]]) -> GoneError:
     lines = [f"{each.name} {each.version} is locked, but {without_login(each.source)}: {why}" for each, why in failed]
     names = " ".join(f"--upgrade {each.name}" for each, _ in failed[:3])
-    return BuildError(lines[0], *lines[1:], f"bring it back, or have it resolved anew: runner build {names}")
+    return GoneError(
+        failed[0][0].name, lines[0], *lines[1:], f"bring it back, or have it resolved anew: runner build {names}"
+    )

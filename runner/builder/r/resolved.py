@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from runner.builder.r.cranlike import Offer
-from runner.builder.r.repository import DEBIAN
 from runner.builder.r.source import Source
 from runner.builder.r.sysreqs import needs_of
 from runner.spec import rversion
-from runner.spec.lock import Locked
+from runner.spec.lock import DEBIAN, Locked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,11 +16,11 @@ from runner.builder.r.description import BASE_PACKAGES, dependencies
 from runner.builder.r.fetch import Fetcher, reason
 from runner.builder.r.places import Places
 from runner.builder.r.remotes import Remotes
-from runner.builder.r.repository import DEBIAN
 from runner.builder.r.resolved import Binary, Choice, Present, Resolved
 from runner.builder.r.source import Source, kind_of, obtain
 from runner.builder.r.wishes import Wish
 from runner.spec import rversion
+from runner.spec.lock import DEBIAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -43,6 +43,11 @@ class Target:
         return built_for(fields) in {None, minor(self.version)}
 
 
+def machine(architecture: str) -> str:
+    """The kernel's name for an engine's architecture, as R's platform has it: `amd64` → `x86_64`."""
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(architecture, architecture)
+
+
 def repositories(declared: Sequence[str]) -> tuple[str, ...]:
     """The CRAN-like repositories, in order: `r.repos`, else RUNNER_CRAN (separated by blanks), else the default."""
     named = tuple(declared) or tuple(os.environ.get("RUNNER_CRAN", "").split()) or (DEFAULT_REPOSITORY,)
