@@ -8,7 +8,7 @@ library(ggplot2)
 set.seed(7)
 days <- seq(ymd("2025-01-01"), ymd("2025-12-31"), by = "day")
 kinds <- c("summer", "winter", "steady")
-shops <- data.frame(shop = sprintf("shop-%02d", 1:30), kind = rep(kinds, each = 10))
+shops <- data.frame(shop = sprintf("shop-%03d", 1:120), kind = rep(kinds, each = 40))
 
 sales_of <- function(kind) {
   season <- 2 * pi * yday(days) / 365
@@ -38,7 +38,7 @@ print(table(kind = shops$kind, group = clusters$cluster))
 
 parts <- NMF::nmf(smooth, rank = 3, seed = 7, .options = "-p")
 cat(sprintf("three patterns explain %.1f %% of the sales\n", 100 * NMF::evar(parts, smooth)))
-map <- tsne::tsne(prcomp(smooth)$x[, 1:2], max_iter = 300, perplexity = 10)
+map <- tsne::tsne(prcomp(smooth)$x[, 1:2], max_iter = 300, perplexity = 30)
 
 dir.create("outputs", showWarnings = FALSE)
 found <- data.frame(shops, group = clusters$cluster, x = map[, 1], y = map[, 2])
