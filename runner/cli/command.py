@@ -19,6 +19,7 @@ _EPILOG = (
 
 _COMMANDS = {
     "build": "build:build",
+    "push": "push:push",
     "submit": "submit:submit",
     "logs": "runs:logs",
     "status": "runs:status",

@@ -1,0 +1,121 @@
+"""`runner push`: which image, to where, with which login; then `push`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.builder.push import Pushed, push, target_of
+from runner.builder.push_errors import Problem
+from runner.builder.sign_in import SignIn
+from runner.errors import ImageError, UsageError
+from runner.spec import config as settings
+from runner.spec.yamldoc import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from runner.docker_api.images import Engine
+    from runner.spec.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The image that is meant. name, tag: what its repository and tag are called by default."""
+
+    reference: str
+    name: str
+    tag: str
+    registry: str | None = None
+    ca_bundle: Path | None = None
+    libs: Path | None = None
+
+
+def publish(
+    image: str | None,
+    explicit: str | None,
+    *,
+    libs: Path | None = None,
+    config: Path | None = None,
+    progress: Callable[[str, str], None] = lambda _stage, _text: None,
+    environ: Mapping[str, str] | None = None,
+) -> Pushed:
+    """Push an image that is on the engine, or the one that was built of a libs file (default: `libs.yaml`).
+
+    Args:
+        image: name or id on the engine. explicit: HOST/REPOSITORY[:TAG] or HOST; default: see `target_of`.
+        config: the file to take instead of the project's runner.yaml.
+
+    Raises:
+        UsageError: nothing says where to.
+        SpecError: the libs file, runner.yaml or an address is wrong.
+        ImageError: not on the engine, or not pushed; `problem` says why.
+        UnavailableError: no engine.
+    """
+    environ = os.environ if environ is None else environ
+    asked = _of_image(image) if image is not None else _of_libs(libs or Path("libs.yaml"))
+    found = settings.load(asked.libs.absolute().parent if asked.libs else Path.cwd(), environ, config)
+    target = target_of(
+        asked.name, asked.tag, explicit=explicit, libs_registry=asked.registry, config=found, environ=environ
+    )
+    if target is None:
+        raise UsageError(
+            "nothing says where to push to",
+            "name it: runner push IMAGE HOST/REPOSITORY, or `registry: HOST/PATH` in libs.yaml or runner.yaml,",
+            "or RUNNER_REGISTRY=HOST/PATH",
+        )
+    from runner.docker_api.images import connect
+
+    engine = connect()
+    try:
+        there = engine.inspect(asked.reference)
+        if there is None:
+            raise _not_there(engine, asked)
+        auth = sign_in(found, environ, asked.ca_bundle)
+        return push(engine, there, target, auth=auth, progress=progress)
+    finally:
+        engine.close()
+
+
+def sign_in(config: Config, environ: Mapping[str, str], declared: Path | None) -> SignIn:
+    """The sign-in that these settings ask for. declared: the `ca_bundle` of libs.yaml."""
+    from runner.builder.registry_http import ca_bundle
+
+    return SignIn(config.registries, environ, ca_bundle(declared, environ))
+
+
+def _of_image(reference: str) -> _Asked:
+    last = reference.rpartition("/")[2].partition("@")[0]
+    name, _, tag = last.partition(":")
+    return _Asked(reference, name, tag or "latest")
+
+
+def _of_libs(libs: Path) -> _Asked:
+    from runner.builder import content_tag
+    from runner.spec.libs import load
+
+    reference = content_tag(libs)
+    name, _, tag = reference.removeprefix("localhost/").rpartition(":")
+    spec = load(libs)
+    return _Asked(reference, name, tag, spec.registry, spec.ca_bundle, libs)
+
+
+def _not_there(engine: Engine, asked: _Asked) -> ImageError:
+    if asked.libs is not None:
+        return ImageError(
+            f"the image of {asked.libs} as it is now is not on the engine ({asked.reference})",
+            f"build it first: runner build --libs {asked.libs}",
+            retryable=False,
+            problem=Problem.NOT_ON_ENGINE,
+        )
+    near = nearest(asked.reference, engine.names())
+    hints = [f"did you mean {near}?"] if near else []
+    return ImageError(
+        f"the engine has no image {asked.reference}",
+        *hints,
+        "see: docker images; or name a libs file: runner push --libs libs.yaml",
+        retryable=False,
+        problem=Problem.NOT_ON_ENGINE,
+    )
