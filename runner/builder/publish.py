@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.builder.push import Pushed, push, target_of
+from runner.builder.push import Pushed, cloud_platform, push, target_of
 from runner.builder.push_errors import Problem
+from runner.builder.registry_http import ca_bundle as trusted
 from runner.builder.sign_in import SignIn
 from runner.errors import ImageError, UsageError
 from runner.spec import config as settings
@@ -18,7 +19,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from runner.docker_api.images import Engine
-    from runner.spec.config import Config
+    from runner.spec.reference import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where an image goes, and how to sign in there."""
+
+    target: Target
+    auth: SignIn
+
+    @property
+    def platform(self) -> str | None:
+        """The platform that the image must be built for; None where any will do."""
+        return cloud_platform(self.target.host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +68,12 @@ def publish(
         ImageError: not on the engine, or not pushed; `problem` says why.
         UnavailableError: no engine.
     """
-    environ = os.environ if environ is None else environ
     asked = _of_image(image) if image is not None else _of_libs(libs or Path("libs.yaml"))
-    found = settings.load(asked.libs.absolute().parent if asked.libs else Path.cwd(), environ, config)
-    target = target_of(
-        asked.name, asked.tag, explicit=explicit, libs_registry=asked.registry, config=found, environ=environ
-    )
-    if target is None:
+    where = destination(
+        asked.name, asked.tag, explicit=explicit, libs=asked.libs, registry=asked.registry, ca_bundle=asked.ca_bundle,
+        config=config, environ=environ,
+    )  # fmt: skip
+    if where is None:
         raise UsageError(
             "nothing says where to push to",
             "name it: runner push IMAGE HOST/REPOSITORY, or `registry: HOST/PATH` in libs.yaml or runner.yaml,",
@@ -73,17 +86,38 @@ def publish(
         there = engine.inspect(asked.reference)
         if there is None:
             raise _not_there(engine, asked)
-        auth = sign_in(found, environ, asked.ca_bundle)
-        return push(engine, there, target, auth=auth, progress=progress)
+        return push(engine, there, where.target, auth=where.auth, progress=progress)
     finally:
         engine.close()
 
 
-def sign_in(config: Config, environ: Mapping[str, str], declared: Path | None) -> SignIn:
-    """The sign-in that these settings ask for. declared: the `ca_bundle` of libs.yaml."""
-    from runner.builder.registry_http import ca_bundle
+def destination(
+    name: str,
+    tag: str,
+    *,
+    explicit: str | None = None,
+    libs: Path | None = None,
+    registry: str | None = None,
+    ca_bundle: Path | None = None,
+    config: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Destination | None:
+    """Where an image goes and how to sign in there, by all settings; None when nothing says where. Asks nobody yet.
 
-    return SignIn(config.registries, environ, ca_bundle(declared, environ))
+    Args:
+        name, tag: of `localhost/NAME:HASH`.
+        explicit: what the command line names. libs: the libs file, in whose folder the search for runner.yaml begins.
+        registry, ca_bundle: of that libs file.
+
+    Raises:
+        SpecError: an address or runner.yaml is wrong.
+    """
+    environ = os.environ if environ is None else environ
+    found = settings.load(libs.absolute().parent if libs else Path.cwd(), environ, config)
+    target = target_of(name, tag, explicit=explicit, libs_registry=registry, config=found, environ=environ)
+    if target is None:
+        return None
+    return Destination(target, SignIn(found.registries, environ, trusted(ca_bundle, environ)))
 
 
 def _of_image(reference: str) -> _Asked:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from runner.builder.push_errors import UNREACHABLE, Problem, problem_of, push_error
+from runner.builder.push_errors import Problem, problem_of, push_error
 from runner.builder.registry_http import Registry
 from runner.errors import ImageError
 from runner.spec.reference import Target, place
@@ -117,7 +117,7 @@ def push(
     login = auth.login(target.host)
     progress("sign-in", f"{target.host}: {login.way}")
     work = _Push(engine, image, target, auth, progress, login)
-    there, unreachable = work.there()
+    there = work.there()
     if there is not None and there in digests(image, target):
         if target.reference not in image.names:
             engine.tag(image.id, target.reference)
@@ -125,8 +125,7 @@ def push(
         return Pushed(target.reference, there, image.size_bytes, already_there=True)
     with _named(engine, image, target):
         digest = work.run()
-        if not unreachable:
-            work.check(digest)
+        work.check(digest)
     progress("push", f"{target.reference}  {digest[:19]}…  {work.summary}")
     return Pushed(target.reference, digest, image.size_bytes, already_there=False)
 
@@ -149,18 +148,21 @@ class _Push:
     progress: Callable[[str, str], None]
     login: Login
     summary: str = ""
+    _asks: bool = True
 
-    def there(self) -> tuple[str | None, bool]:
-        """(the digest that the tag has in the registry, whether runner itself cannot reach it).
+    def there(self) -> str | None:
+        """The digest that the tag has in the registry; None too where runner cannot find out.
 
-        Where only the engine can (another network, its own proxy and trust), the push is not prevented by that.
+        What only the engine can reach (another network, its own proxy and trust) or what may be pushed to but not read
+        is no reason not to push; a login that is missing or wrong is.
         """
         try:
-            return self._registry().digest(), False
+            return self._registry().digest()
         except ImageError as error:
-            if error.problem in UNREACHABLE or error.problem in {Problem.OTHER, Problem.BROKEN_OFF, None}:
-                return None, True
-            raise
+            if error.problem in {Problem.WRONG_LOGIN, Problem.MISSING_LOGIN}:
+                raise
+            self._asks = False
+            return None
 
     def run(self) -> str:
         """Push; the digest."""
@@ -179,20 +181,26 @@ class _Push:
         raise push_error(problem, self.target, end.error, self.login)
 
     def check(self, digest: str) -> None:
-        """Ask the registry itself what it now has by that name.
+        """Ask the registry itself whether it has what was pushed; where it could be asked before.
 
         Raises:
-            ImageError: something else.
+            ImageError: it has not.
         """
+        if not self._asks:
+            return
         if self.login.has_ended():
             self.login = self.auth.login(self.target.host)
-        there = self._registry().digest()
-        if there != digest:
-            raise ImageError(
-                f"{self.target.reference} was pushed as {digest[:19]}…, but the registry has {there or 'nothing'} there",
-                "somebody else pushes to the same name; push again, or choose another tag",
-                problem=Problem.CHANGED,
-            )
+        registry = self._registry()
+        try:
+            named = registry.digest()
+            kept = named == digest or registry.digest(digest) == digest
+        except ImageError as error:
+            self.progress("push", f"the registry took it, but does not answer any more: {error.message}")
+            return
+        if not kept:
+            raise push_error(Problem.NOT_KEPT, self.target, f"no manifest {digest}")
+        if named != digest:
+            self.progress("push", f"somebody else pushes to {self.target.reference} too: by now it names {named}")
 
     def _registry(self) -> Registry:
         return Registry(self.auth.http, self.target, self.login)

@@ -28,7 +28,7 @@ class Problem(StrEnum):
     BROKEN_OFF = "broken-off"
     NOT_ON_ENGINE = "not-on-engine"
     WRONG_PLATFORM = "wrong-platform"
-    CHANGED = "changed"
+    NOT_KEPT = "not-kept"
     OTHER = "other"
 
 
@@ -79,7 +79,7 @@ def push_error(problem: Problem, target: Target, text: str, login: Login | None 
     return ImageError(message, *own, *hints, retryable=problem in _MAY_PASS, problem=problem)
 
 
-_MAY_PASS = frozenset({*UNREACHABLE, Problem.BROKEN_OFF, Problem.FULL, Problem.CHANGED, Problem.OTHER})
+_MAY_PASS = frozenset({*UNREACHABLE, Problem.BROKEN_OFF, Problem.FULL, Problem.NOT_KEPT, Problem.OTHER})
 
 
 def _told(problem: Problem, target: Target, login: Login | None) -> tuple[str, ...]:  # noqa: C901, PLR0911, PLR0912 - a table
@@ -118,7 +118,9 @@ def _told(problem: Problem, target: Target, login: Login | None) -> tuple[str, .
             )
         case Problem.NOT_ON_ENGINE:
             return (f"the engine has no image {target.reference}", "build it: runner build")
-        case Problem.WRONG_PLATFORM | Problem.CHANGED | Problem.OTHER:
+        case Problem.NOT_KEPT:
+            return (f"{target.reference} was pushed, but the registry does not have it", "push again")
+        case Problem.WRONG_PLATFORM | Problem.OTHER:
             return (f"{target.reference} cannot be pushed", "see the registry's own words; then push again")
         case _:
             assert_never(problem)

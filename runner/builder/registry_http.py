@@ -158,16 +158,16 @@ class Registry:
     def __init__(self, http: Http, target: Target, login: Login) -> None:
         self._http, self._target, self._login = http, target, login
         self._host = _HUB_API if target.host == _HUB else target.host
-        self._authorization: dict[str, str] = {}
+        self._authorization = ""
 
-    def digest(self) -> str | None:
-        """The digest of what the target's tag names there; None when there is no such tag.
+    def digest(self, reference: str | None = None) -> str | None:
+        """The digest of what the target's tag, or another tag or digest, names there; None when there is no such.
 
         Raises:
             ImageError: no answer, or the login is missing, wrong or not enough.
         """
-        path = f"{self._target.repository}/manifests/{quote(self._target.tag)}"
-        answer = self._call("HEAD", path, "pull", {"Accept": ", ".join(_MANIFESTS)})
+        path = f"{self._target.repository}/manifests/{quote(reference or self._target.tag, safe=':')}"
+        answer = self._call("HEAD", path, {"Accept": ", ".join(_MANIFESTS)})
         if answer.status == 200:
             return answer.headers.get("docker-content-digest")
         if answer.status == 404:
@@ -176,19 +176,19 @@ class Registry:
 
     def refusal(self) -> ImageError | None:
         """Why a blob cannot be written now, by trying it; None when it can. What was begun is canceled."""
-        begun = self._call("POST", f"{self._target.repository}/blobs/uploads/", "pull,push", body=b"")
+        begun = self._call("POST", f"{self._target.repository}/blobs/uploads/", body=b"")
         if begun.status != 202:
             return self._refused(begun)
         where = begun.headers.get("location", "")
         url = where if "://" in where else f"{self._base}{where}"
         if urlsplit(url).netloc != urlsplit(self._base).netloc:
             return None  # a storage service elsewhere: no business of ours
-        headers = {**self._authorized("pull,push"), "Content-Type": "application/octet-stream"}
+        headers = {**self._authorized(), "Content-Type": "application/octet-stream"}
         written = self._http.send("PATCH", url, self._target.host, headers=headers, body=_PROBE)
         if written.status == 202:
             where = written.headers.get("location", where)
             url = where if "://" in where else f"{self._base}{where}"
-        self._http.send("DELETE", url, self._target.host, headers=self._authorized("pull,push"))
+        self._http.send("DELETE", url, self._target.host, headers=self._authorized())
         return None if written.status == 202 else self._refused(written)
 
     @cached_property
@@ -205,34 +205,34 @@ class Registry:
         return f"https://{self._host}"
 
     def _call(
-        self, method: str, path: str, actions: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> Answer:
         """A request below /v2/; the login is sent only when the registry asks for one."""
         url = f"{self._base}/v2/{path}"
-        sent = {**(headers or {}), **self._authorized(actions)}
+        sent = {**(headers or {}), **self._authorized()}
         answer = self._http.send(method, url, self._target.host, headers=sent, body=body)
-        if answer.status == 401 and actions not in self._authorization:
-            self._authorization[actions] = self._authorize(answer, actions)
-            sent |= self._authorized(actions)
+        if answer.status == 401 and not self._authorization:
+            self._authorization = self._authorize(answer)
+            sent |= self._authorized()
             answer = self._http.send(method, url, self._target.host, headers=sent, body=body)
         return answer
 
-    def _authorized(self, actions: str) -> dict[str, str]:
-        value = self._authorization.get(actions)
-        return {"Authorization": value} if value else {}
+    def _authorized(self) -> dict[str, str]:
+        return {"Authorization": self._authorization} if self._authorization else {}
 
-    def _authorize(self, refused: Answer, actions: str) -> str:
-        """The Authorization header that answers a challenge, "" for none."""
+    def _authorize(self, refused: Answer) -> str:
+        """The Authorization header that answers a challenge."""
         kind, _, rest = refused.headers.get("www-authenticate", "").partition(" ")
         if kind.lower() == "bearer":
-            return f"Bearer {self._token(dict(_FIELD.findall(rest)), actions)}"
+            return f"Bearer {self._token(dict(_FIELD.findall(rest)))}"
         if self._login.anonymous or not self._login.user:
             raise self._refused(refused)
         return self._basic()
 
-    def _token(self, challenge: Mapping[str, str], actions: str) -> str:
+    def _token(self, challenge: Mapping[str, str]) -> str:
         realm = challenge.get("realm", "")
-        fields = {"service": challenge.get("service", ""), "scope": f"repository:{self._target.repository}:{actions}"}
+        # `push` too, although only read: without it some registries hide that a repository may be made.
+        fields = {"service": challenge.get("service", ""), "scope": f"repository:{self._target.repository}:pull,push"}
         if refresh := self._login.refresh_token:
             form = {"grant_type": "refresh_token", "client_id": "runner", "refresh_token": refresh, **fields}
             answer = self._http.post_form(realm, form, self._target.host)
@@ -252,7 +252,9 @@ class Registry:
         """What a status above 400 stands for. The registry's own message is shown, never what was sent."""
         said = json.dumps(answer.json().get("errors", ""))
         reason = dict(_FIELD.findall(answer.headers.get("www-authenticate", ""))).get("error", "")
-        problem = problem_of(f"{answer.status} {reason} {said}", anonymous=self._login.anonymous)
+        # A token that was given and is refused now: the login is right, and not enough.
+        status = 403 if answer.status == 401 and self._authorization.startswith("Bearer ") else answer.status
+        problem = problem_of(f"{status} {reason} {said}", anonymous=self._login.anonymous)
         return push_error(problem, self._target, f"{answer.status} {self._words(answer)}".strip(), self._login)
 
     def _words(self, answer: Answer) -> str:

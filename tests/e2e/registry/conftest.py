@@ -168,13 +168,12 @@ def fresh(engine: None) -> Iterator[Make]:
         name = f"localhost/runner-test-push:{os.urandom(8).hex()}"
         archive = _archive(name, os.urandom(int(megabytes * 1e6)), architecture)
         subprocess.run(["docker", "load", "--quiet"], input=archive, check=True, capture_output=True)
-        made.append(name)
+        made.append(docker("inspect", "-f", "{{.Id}}", name).strip())
         return name
 
     yield make
-    for image in made:
-        for name in names_of(image):
-            docker("rmi", name)
+    for identifier in made:  # with all its names, and digests of registries in which the tag has moved on
+        subprocess.run(["docker", "rmi", "--force", identifier], check=False, capture_output=True)
 
 
 def _archive(name: str, content: bytes, architecture: str) -> bytes:

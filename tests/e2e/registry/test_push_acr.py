@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
 from runner.builder.publish import publish
 from runner.builder.push import Pushed
 from runner.builder.push_errors import Problem
+from runner.docker_api.images import Engine, PushEnd
 from runner.errors import ImageError
 from tests.e2e.build_material import docker
 from tests.e2e.registry.acr import Acr, Identity
@@ -143,24 +145,47 @@ def test_without_azure_identity_the_command_that_installs_it_is_told(front: Acr,
     assert "Traceback" not in done.stderr
 
 
-def test_a_changed_tag_is_noticed(front: Acr, fresh: Make, material: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody else pushes to the name between our push and our look: told, as runs would get another image."""
-    from runner.docker_api.images import Engine
+def test_a_tag_that_somebody_else_moved_meanwhile_is_told(
+    registries: Registries, fresh: Make, material: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The digest is what runs refer to, and it is there: no error."""
+    other, target = fresh(), f"{registries.open}/team/raced:latest"
+    theirs, _ = push(other, target, material)
 
-    other = fresh()
-    target = f"{front.host}/team/raced:latest"
-    push(other, target, material)
-    real = Engine.push
+    def move(name: str) -> None:
+        docker("tag", other, name)
+        docker("push", name)
 
-    def raced(engine: Engine, reference: str, *rest: object) -> object:
-        end = real(engine, reference, *rest)  # type: ignore[arg-type]
-        docker("tag", other, reference)
-        real(engine, reference, *rest)  # type: ignore[arg-type]
-        return end
+    _after_push(monkeypatch, move)
+    done, told = push(fresh(), target, material)
+    assert ("push", f"somebody else pushes to {target} too: by now it names {theirs.digest}") in told
+    assert done.digest != theirs.digest
 
-    monkeypatch.setattr(Engine, "push", raced)
+
+def test_a_registry_that_does_not_keep_it_is_noticed(
+    registries: Registries, fresh: Make, material: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(name: str) -> None:
+        digest = docker("inspect", "-f", "{{index .RepoDigests 0}}", name).strip().rpartition("@")[2]
+        url = f"http://{registries.open}/v2/team/lost/manifests/{digest}"
+        with urlopen(Request(url, method="DELETE")) as answer:
+            assert answer.status == 202
+
+    _after_push(monkeypatch, lose)
     image = fresh()
     with pytest.raises(ImageError) as caught:
-        push(image, target, material)
-    assert caught.value.problem == Problem.CHANGED
-    assert json.dumps(names_of(image)) == json.dumps([image])
+        push(image, f"{registries.open}/team/lost:v1", material)
+    assert caught.value.problem == Problem.NOT_KEPT
+    assert names_of(image) == [image]
+
+
+def _after_push(monkeypatch: pytest.MonkeyPatch, then: Callable[[str], None]) -> None:
+    """Something that happens in the registry between the engine's push and runner's own look."""
+    real = Engine.push
+
+    def push_then(engine: Engine, reference: str, login: Mapping[str, str], seen: Callable[..., None]) -> PushEnd:
+        end = real(engine, reference, login, seen)
+        then(reference)
+        return end
+
+    monkeypatch.setattr(Engine, "push", push_then)
