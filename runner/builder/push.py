@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from runner.builder.push_errors import Problem, problem_of, push_error
 from runner.builder.registry_http import Registry
-from runner.errors import ImageError
+from runner.errors import ImageError, RunnerError, UnavailableError
 from runner.spec.reference import Target, place
 from runner.spec.values import human_size
 
@@ -282,13 +282,19 @@ def _named(engine: Engine, image: Image, target: Target) -> Iterator[None]:
     engine.tag(image.id, target.reference)
     try:
         yield
+    except UnavailableError:
+        raise  # no engine to take it back from
     except BaseException:
-        if before is None:
-            if any(name != target.reference for name in image.names):  # the last name goes with the image
-                engine.remove(target.reference)
-        elif before.id != image.id:
-            engine.tag(before.id, target.reference)
+        with suppress(RunnerError):  # the push's own error is the one to tell
+            _take_back(engine, image, target, before)
         raise
+
+
+def _take_back(engine: Engine, image: Image, target: Target, before: Image | None) -> None:
+    if before is not None:
+        engine.tag(before.id, target.reference)
+    elif any(name != target.reference for name in image.names):  # the last name goes with the image
+        engine.remove(target.reference)
 
 
 def _check_platform(image: Image, target: Target) -> None:

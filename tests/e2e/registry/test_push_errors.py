@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -13,9 +15,11 @@ import pytest
 
 from runner.builder.publish import publish
 from runner.builder.push_errors import Problem
-from runner.errors import ImageError, SpecError, UsageError
+from runner.errors import ImageError, SpecError, UnavailableError, UsageError
+from tests.conftest import Cli, eventually
 from tests.e2e.build_material import docker
 from tests.e2e.registry.conftest import PASSWORD, USER, Make, Registries, names_of
+from tests.e2e.second_engine import SecondEngine
 
 pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("registry")]
 
@@ -160,8 +164,6 @@ def test_a_registry_that_dies_in_the_middle(registries: Registries, fresh: Make)
 
 
 def _eventually_pushes(image: str, target: str) -> None:
-    from tests.conftest import eventually
-
     def answers() -> bool:
         host, _, port = target.partition("/")[0].partition(":")
         try:
@@ -172,6 +174,46 @@ def _eventually_pushes(image: str, target: str) -> None:
 
     eventually(answers, "the registry is there again")
     assert publish(image, target, environ={}).digest.startswith("sha256:")
+
+
+def test_interrupted_the_name_is_taken_back(registries: Registries, fresh: Make, cli: Cli) -> None:
+    image = fresh(megabytes=100)
+    target = f"{registries.open}/interrupted:v1"
+    process = cli.start("push", image, target)
+    eventually(lambda: target in names_of(image), "the push has begun")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert names_of(image) == [image]
+
+
+def test_the_engine_dies_in_the_middle(
+    registries: Registries, fresh: Make, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+        pytest.skip("a second engine needs root and dockerd")
+    image = fresh(megabytes=60)
+    engine = SecondEngine(tmp_path_factory.mktemp("engine"), os.getpid() % 250)
+    try:
+        engine.start()
+        engine.load(image)
+        killed: list[str] = []
+
+        def kill(stage: str, text: str) -> None:
+            if stage == "push" and text.endswith("…") and not killed:
+                killed.append(text)
+                engine.kill()
+
+        with monkeypatch.context() as here:
+            here.setenv("DOCKER_HOST", engine.host)
+            with pytest.raises(UnavailableError, match="no container engine answers"):
+                publish(image, f"{registries.open}/twice:v1", progress=kill, environ={})
+            assert killed
+            engine.start()
+            done = publish(image, f"{registries.open}/twice:v1", environ={})
+        assert not done.already_there
+    finally:
+        engine.close()
 
 
 def test_every_problem_is_tested_somewhere() -> None:
