@@ -11,8 +11,9 @@ from runner.builder.push import Pushed, cloud_platform, push, target_of
 from runner.builder.push_errors import Problem
 from runner.builder.registry_http import ca_bundle as trusted
 from runner.builder.sign_in import SignIn
-from runner.errors import ImageError, UsageError
+from runner.errors import ImageError, SpecError, UsageError
 from runner.spec import config as settings
+from runner.spec.reference import place
 from runner.spec.yamldoc import nearest
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ def publish(
     """Push an image that is on the engine, or the one that was built of a libs file (default: `libs.yaml`).
 
     Args:
-        image: name or id on the engine. explicit: HOST/REPOSITORY[:TAG] or HOST; default: see `target_of`.
+        image: name or id on the engine.
+        explicit: HOST/REPOSITORY[:TAG] or HOST; default: the image's own name where that begins with a registry, else
+            see `target_of`.
         config: the file to take instead of the project's runner.yaml.
 
     Raises:
@@ -69,6 +72,8 @@ def publish(
         UnavailableError: no engine.
     """
     asked = _of_image(image) if image is not None else _of_libs(libs or Path("libs.yaml"))
+    if explicit is None and image is not None:
+        explicit = _own_place(image)
     where = destination(
         asked.name, asked.tag, explicit=explicit, libs=asked.libs, registry=asked.registry, ca_bundle=asked.ca_bundle,
         config=config, environ=environ,
@@ -118,6 +123,15 @@ def destination(
     if target is None:
         return None
     return Destination(target, SignIn(found.registries, environ, trusted(ca_bundle, environ)))
+
+
+def _own_place(image: str) -> str | None:
+    """The name itself, where it names a registry (`localhost/…` is how runner calls what is on the engine only)."""
+    try:
+        found = place(image)
+    except SpecError:
+        return None
+    return image if found.path and found.host != "localhost" else None
 
 
 def _of_image(reference: str) -> _Asked:

@@ -83,6 +83,13 @@ def test_a_tag_that_names_something_else_by_now_is_pushed_again(registries: Regi
     assert not third.already_there
 
 
+def test_an_image_that_is_named_after_its_registry_goes_there(registries: Registries, fresh: Make) -> None:
+    name = f"{registries.open}/team/own:v1"
+    docker("tag", fresh(), name)
+    done = publish(name, None, environ={"RUNNER_REGISTRY": "elsewhere.invalid"})
+    assert done.reference == name
+
+
 def test_a_login_from_the_environment(registries: Registries, fresh: Make) -> None:
     done, told = pushed(
         fresh(), f"{registries.htpasswd}/app", RUNNER_REGISTRY_USER=USER, RUNNER_REGISTRY_PASSWORD=PASSWORD

@@ -88,6 +88,7 @@ def silent() -> Iterator[str]:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
+@pytest.mark.slow
 def test_a_registry_that_never_answers(fresh: Make, silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runner.builder.registry_http._TIMEOUT_S", 0.5)
     error = fails(fresh(), f"{silent}/app", {})
@@ -137,6 +138,7 @@ def test_where_to_is_malformed_or_missing(fresh: Make, monkeypatch: pytest.Monke
         publish(fresh(), None, environ={})
 
 
+@pytest.mark.slow
 def test_a_registry_that_dies_in_the_middle(registries: Registries, fresh: Make) -> None:
     """Killed while a layer goes up: the engine tries for most of a minute, then it is said. Started again, the next push
     goes through, and a name that stood for something else before still does."""
@@ -187,6 +189,7 @@ def test_interrupted_the_name_is_taken_back(registries: Registries, fresh: Make,
     assert names_of(image) == [image]
 
 
+@pytest.mark.slow
 def test_the_engine_dies_in_the_middle(
     registries: Registries, fresh: Make, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
