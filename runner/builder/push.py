@@ -8,17 +8,16 @@ takes the name back.
 from __future__ import annotations
 
 import ipaddress
-import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from runner.builder.push_errors import Problem, problem_of, push_error
+from runner.builder.push_layers import Layers
 from runner.builder.registry_http import Registry
 from runner.errors import ImageError, RunnerError, UnavailableError
 from runner.spec.reference import Target, place
-from runner.spec.values import human_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 _SIGN_INS = 5
 """So often a push goes on after its login ended: with Azure's three hours, half a day."""
-_PROBE_EVERY_S = 4.0
 _PRIVATE = (".local", ".internal", ".lan", ".intranet", ".corp", ".home.arpa", ".localhost", ".test")
 _CLOUD = "linux/amd64"
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -167,7 +165,7 @@ class _Push:
     def run(self) -> str:
         """Push; the digest."""
         for _ in range(_SIGN_INS):
-            layers = _Layers(self.progress, self._on_retry)
+            layers = Layers(self.progress, self._on_retry)
             end = self.engine.push(self.target.reference, self.login.for_engine(self.target.host), layers.take)
             if end.digest:
                 self.summary = layers.summary()
@@ -231,48 +229,6 @@ class _Push:
             return self._registry().refusal()
         except ImageError:
             return None
-
-
-@dataclass(slots=True)
-class _Layers:
-    """What the items of a push add up to."""
-
-    progress: Callable[[str, str], None]
-    on_retry: Callable[[], None]
-    sent: dict[str, int] = field(default_factory=dict)
-    done: set[str] = field(default_factory=set)
-    known: set[str] = field(default_factory=set)
-    _probed: float = 0.0
-
-    @property
-    def begun(self) -> bool:
-        """Whether anything of the image has gone up."""
-        return bool(self.sent or self.done)
-
-    def take(self, item: Mapping[str, Any]) -> None:
-        """One item of the stream."""
-        layer, status = str(item.get("id") or ""), str(item.get("status") or "")
-        if not layer:
-            return
-        self.known.add(layer)
-        if status == "Pushing":
-            self.sent[layer] = max(self.sent.get(layer, 0), int((item.get("progressDetail") or {}).get("current") or 0))
-        elif status in {"Pushed", "Layer already exists"} or status.startswith("Mounted from"):
-            self.done.add(layer)
-        elif status.startswith("Retrying"):
-            if time.monotonic() - self._probed > _PROBE_EVERY_S:
-                self.on_retry()
-                self._probed = time.monotonic()
-            return
-        else:
-            return
-        self.progress("push", f"{len(self.done)} of {len(self.known)} layers, {human_size(sum(self.sent.values()))} …")
-
-    def summary(self) -> str:
-        """`3 layers sent, 61 MiB`."""
-        if not self.sent:
-            return "its layers were there"
-        return f"{len(self.sent)} layers sent, {human_size(sum(self.sent.values()))}"
 
 
 @contextmanager

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from runner.builder import content_tag
 from runner.builder.publish import publish
 from runner.builder.push import Pushed
+from runner.errors import SpecError
 from tests.conftest import Cli
 from tests.e2e.build_material import docker
 from tests.e2e.registry.conftest import PASSWORD, USER, Make, Registries, names_of
@@ -174,6 +176,19 @@ def test_the_image_of_a_libs_file(registries: Registries, image: str, cli: Cli) 
     failed = cli("push", env={"RUNNER_REGISTRY": registries.open})
     assert failed.code == 11
     assert "build it first: runner build --libs libs.yaml" in failed.err
+
+
+def test_the_registry_of_a_libs_file(registries: Registries, fresh: Make, tmp_path: Path) -> None:
+    """It comes before the environment; a malformed one is named with its line."""
+    libs = tmp_path / "libs.yaml"
+    libs.write_text(f"name: runner-test-push\nregistry: {registries.open}/by-libs\n")
+    docker("tag", fresh(), content_tag(libs))
+    done = publish(None, None, libs=libs, environ={"RUNNER_REGISTRY": "elsewhere.invalid"})
+    assert done.reference == f"{registries.open}/by-libs/{content_tag(libs).removeprefix('localhost/')}"
+
+    libs.write_text("name: runner-test-push\nregistry: https://a.example.com\n")
+    with pytest.raises(SpecError, match=r"libs\.yaml:2: registry: .*"):
+        publish(None, None, libs=libs, environ={})
 
 
 def _docker_login(folder: Path, host: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -10,9 +11,11 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from runner.builder import content_tag
 from runner.builder.publish import publish
 from runner.builder.push import Pushed
 from runner.builder.push_errors import Problem
+from runner.builder.sign_in import SignIn
 from runner.docker_api.images import Engine, PushEnd
 from runner.errors import ImageError
 from tests.e2e.build_material import docker
@@ -119,11 +122,39 @@ def test_no_identity_at_all(
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("host", "management"),
+    [
+        ("team.azurecr.io", "https://management.azure.com"),
+        ("team.azurecr.cn", "https://management.chinacloudapi.cn"),
+        ("team.azurecr.us", "https://management.usgovcloudapi.net"),
+    ],
+)
+def test_a_registry_of_azure_is_known_by_its_name_and_other_logins_come_after(
+    identity: Identity, host: str, management: str
+) -> None:
+    identity.tokens = {}
+    login = SignIn({}, {"RUNNER_REGISTRY_USER": "admin", "RUNNER_REGISTRY_PASSWORD": "x"}).login(host)
+    assert login.user == "admin"
+    assert identity.asked[0] == ACR_RESOURCE
+    assert identity.asked[-1] == management
+    assert "no Azure sign-in works here" in SignIn({}, {}).login(host).hints[0]
+
+
 def test_the_private_ca_counts_on_runner_s_own_calls(front: Acr, fresh: Make) -> None:
     error = fails(fresh(), f"{front.host}/team/app", {}, front)
     assert error.problem == Problem.UNTRUSTED
     assert "ca_bundle in libs.yaml, or SSL_CERT_FILE" in str(error)
     assert front.asked == [], "no token is sent to a server that is not trusted"
+
+
+def test_the_ca_bundle_of_a_libs_file_counts(front: Acr, fresh: Make, material: Path, tmp_path: Path) -> None:
+    shutil.copyfile(material / "ca.crt", tmp_path / "corp.pem")
+    libs = tmp_path / "libs.yaml"
+    libs.write_text(f"name: runner-test-push\nca_bundle: corp.pem\nregistry: {front.host}/by-libs\n")
+    docker("tag", fresh(), content_tag(libs))
+    assert publish(None, None, libs=libs, environ={}).reference.startswith(f"{front.host}/by-libs/")
+    assert front.asked.count("exchange") == 1
 
 
 def test_a_registry_of_another_kind(registries: Registries, fresh: Make, front: Acr, tmp_path: Path) -> None:
