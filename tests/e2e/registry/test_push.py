@@ -18,7 +18,7 @@ from tests.conftest import Cli
 from tests.e2e.build_material import docker
 from tests.e2e.registry.conftest import PASSWORD, USER, Make, Registries, names_of
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("registry")]
+pytestmark = pytest.mark.docker
 
 Told = list[tuple[str, str]]
 
