@@ -29,7 +29,7 @@ def push(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Push an image to a registry, and print the digest that names it there for good. Unchanged, nothing is sent."""
+    """Push an image to a registry. Prints its name by digest; unchanged, nothing is sent."""
     from runner.api import push as push_image
 
     if libs is not None and image is not None:
