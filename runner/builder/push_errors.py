@@ -54,6 +54,8 @@ _WORDS = (
 )
 """In this order: an answer may hold words of more than one (`unauthorized: access denied` is a denial of what is known)."""
 _COMPILED = tuple((problem, re.compile(pattern, re.IGNORECASE)) for problem, pattern in _WORDS)
+_ADDRESS = re.compile(r"https?://[^\s\"]+|\b[\w.-]+:\d+\b")
+"""What an error quotes: a repository may be called `quota`, a port may be 403."""
 _LONGEST = 300
 
 
@@ -64,7 +66,8 @@ def problem_of(text: str, *, anonymous: bool = False, begun: bool = False) -> Pr
         anonymous: nothing was signed in with, so that any refusal is a missing login.
         begun: a part of the image had gone up already: then the registry was there, and went away.
     """
-    found = next((problem for problem, pattern in _COMPILED if pattern.search(text)), Problem.OTHER)
+    said = _ADDRESS.sub("", text)
+    found = next((problem for problem, pattern in _COMPILED if pattern.search(said)), Problem.OTHER)
     if anonymous and found in {Problem.WRONG_LOGIN, Problem.DENIED}:
         return Problem.MISSING_LOGIN
     if begun and found in {Problem.REFUSED, Problem.TIMEOUT, Problem.NAME_NOT_KNOWN}:

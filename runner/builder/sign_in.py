@@ -180,10 +180,12 @@ class SignIn:
                 retryable=False,
                 problem=Problem.WRONG_LOGIN,
             )
+        if answer.status == 429 or answer.status >= 500:
+            raise ImageError(f"{host} cannot sign in anybody now ({answer.status})", "try again", problem=Problem.OTHER)
         raise ImageError(
             f"{host} does not speak Azure's token exchange ({answer.status} from /oauth2/exchange)",
             "check the host; for another kind of registry take `auth: acr` out of runner.yaml",
-            retryable=answer.status >= 500,
+            retryable=False,
             problem=Problem.OTHER,
         )
 

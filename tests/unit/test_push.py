@@ -137,6 +137,8 @@ def test_an_image_by_its_digest() -> None:
         ("write tcp 1.2.3.4: connection reset by peer", Problem.BROKEN_OFF),
         ("received unexpected HTTP status: 500 Internal Server Error", Problem.BROKEN_OFF),
         ("something new", Problem.OTHER),
+        ('Put "https://x/v2/quota/denied/blobs/uploads/1": EOF', Problem.BROKEN_OFF),
+        ("write tcp 10.0.0.1:403->10.0.0.2:507: write: broken pipe", Problem.BROKEN_OFF),
     ],
 )
 def test_what_engines_and_registries_say(text: str, problem: Problem) -> None:

@@ -67,7 +67,8 @@ class Acr:
     """The front: its state, what it was asked, and how it behaves. Everything may be changed while it runs.
 
     upstream: port of the real registry. accounts: Entra tokens that are known, and whether each may push.
-    hold: the first upload is completed only when the refresh token it began under is over.
+    hold: the first upload is completed only when the refresh token it began under is over. answers: the status of every
+    exchange, 0 for what it should be.
     """
 
     material: Path
@@ -77,6 +78,7 @@ class Acr:
     refresh_s: float = 3 * 3600.0
     access_s: float = 75 * 60.0
     hold: bool = False
+    answers: int = 0
     asked: list[str] = field(default_factory=list)
     given: list[str] = field(default_factory=list)
     _ends: float = 0.0
@@ -85,6 +87,8 @@ class Acr:
     def exchange(self, form: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:
         """POST /oauth2/exchange."""
         self.asked.append("exchange")
+        if self.answers:
+            return self.answers, {}
         token = form.get("access_token", [""])[0]
         if form.get("grant_type") != ["access_token"] or form.get("service") != [self.host]:
             return 400, _error("UNSUPPORTED", "grant_type or service is wrong")

@@ -35,6 +35,7 @@ def _account(
     """One account that may push, an identity for it, and a project whose runner.yaml names the registry as Azure's."""
     front.accounts, front.asked[:], front.given[:] = {TOKEN: True}, [], []
     front.refresh_s, front.access_s, front.hold = 3 * 3600.0, 75 * 60.0, False
+    front.answers = 0
     identity.tokens = {ACR_RESOURCE: TOKEN}
     for name, value in identity.environment.items():
         monkeypatch.setenv(name, value)
@@ -100,6 +101,19 @@ def test_an_account_that_the_registry_does_not_know(front: Acr, fresh: Make, mat
     assert error.problem == Problem.WRONG_LOGIN
     assert "does not accept this Azure account" in error.message
     assert "AcrPush" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "retryable"),
+    [(404, "does not speak Azure's token exchange", False), (503, "cannot sign in anybody now", True)],
+)
+def test_an_exchange_that_is_not_there_or_not_working(
+    front: Acr, fresh: Make, material: Path, status: int, message: str, retryable: bool
+) -> None:
+    front.answers = status
+    error = fails(fresh(), f"{front.host}/team/app", {"SSL_CERT_FILE": str(material / "ca.crt")}, front)
+    assert f"{message} ({status}" in error.message
+    assert error.retryable is retryable
 
 
 @pytest.mark.parametrize("repository", ["denied/app", "team/app"])
