@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.builder import BuiltImage
+    from runner.builder.push import Pushed
     from runner.store import RunRow
 
 _POLL_S = 0.05
@@ -236,6 +237,26 @@ def build(libs: str | Path = "libs.yaml", *, tag: str | None = None, no_cache: b
         progress=say or (lambda _stage, _text: None),
     )
     return build_image(Path(libs), tag=tag, options=options)
+
+
+def push(image: str | None = None, target: str | None = None, *, libs: str | Path | None = None,
+         config: str | Path | None = None, say: Callable[[str, str], None] | None = None) -> Pushed:  # fmt: skip
+    """Push an image, or the one built of a libs file (default: `libs.yaml`), to a registry. See docs/registry.md.
+
+    Args:
+        image: its name or id on the engine.
+        target: HOST/REPOSITORY[:TAG]; default: the registry that libs.yaml, RUNNER_REGISTRY or runner.yaml names.
+        config: the file to take instead of the project's runner.yaml.
+
+    Raises:
+        UsageError, SpecError, ImageError, UnavailableError: it was not pushed.
+    """
+    from runner.builder.publish import publish
+
+    return publish(
+        image, target, libs=None if libs is None else Path(libs), config=None if config is None else Path(config),
+        progress=say or (lambda _stage, _text: None),
+    )  # fmt: skip
 
 
 def get(reference: str, home: Path | None = None) -> Run:
