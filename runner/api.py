@@ -215,13 +215,16 @@ def submit(
 
 
 def build(libs: str | Path = "libs.yaml", *, tag: str | None = None, no_cache: bool = False, locked: bool = False,
-          upgrade: Sequence[str] = (), secrets: Sequence[str] = (),
+          upgrade: Sequence[str] = (), secrets: Sequence[str] = (), push: str | None = None,
+          config: str | Path | None = None,
           say: Callable[[str, str], None] | None = None) -> BuiltImage:  # fmt: skip
     """Build the image of a libs file, verify every library in it, and tag it; an unchanged file builds nothing.
 
     Args:
         locked: build exactly the lock, or fail. upgrade: names of packages to resolve anew, `*` for all.
         secrets: names of environment variables whose values `run` commands find as files below /run/secrets.
+        push: HOST/REPOSITORY[:TAG], or "" for the registry that is set; None: only where one is set.
+        config: the file to take instead of the project's runner.yaml.
 
     Raises:
         SpecError, BuildError, UnavailableError: nothing was tagged.
@@ -234,6 +237,8 @@ def build(libs: str | Path = "libs.yaml", *, tag: str | None = None, no_cache: b
         locked=locked,
         upgrade=frozenset(upgrade),
         secrets=tuple(secrets),
+        push=push,
+        config=None if config is None else Path(config),
         progress=say or (lambda _stage, _text: None),
     )
     return build_image(Path(libs), tag=tag, options=options)

@@ -79,11 +79,7 @@ def publish(
         config=config, environ=environ,
     )  # fmt: skip
     if where is None:
-        raise UsageError(
-            "nothing says where to push to",
-            "name it: runner push IMAGE HOST/REPOSITORY, or `registry: HOST/PATH` in libs.yaml or runner.yaml,",
-            "or RUNNER_REGISTRY=HOST/PATH",
-        )
+        raise _nowhere()
     from runner.docker_api.images import connect
 
     engine = connect()
@@ -94,6 +90,32 @@ def publish(
         return push(engine, there, where.target, auth=where.auth, progress=progress)
     finally:
         engine.close()
+
+
+def destination_of(libs: Path, explicit: str | None, config: Path | None = None) -> Destination | None:
+    """Where the image of a libs file goes. explicit: HOST/REPOSITORY[:TAG], or "": where the settings say; None: the same,
+    and nowhere when they say nothing.
+
+    Raises:
+        UsageError: `explicit` is "", and no setting says where to.
+        SpecError: the libs file, an address or runner.yaml is wrong.
+    """
+    asked = _of_libs(libs)
+    where = destination(
+        asked.name, asked.tag, explicit=explicit or None, libs=libs, registry=asked.registry, ca_bundle=asked.ca_bundle,
+        config=config,
+    )  # fmt: skip
+    if where is None and explicit is not None:
+        raise _nowhere()
+    return where
+
+
+def _nowhere() -> UsageError:
+    return UsageError(
+        "nothing says where to push to",
+        "name it: HOST/REPOSITORY, or `registry: HOST/PATH` in libs.yaml or runner.yaml,",
+        "or RUNNER_REGISTRY=HOST/PATH",
+    )
 
 
 def destination(

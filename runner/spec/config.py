@@ -50,6 +50,8 @@ def load(start: Path, environ: Mapping[str, str], explicit: Path | None = None) 
     project = named or _upward(start.absolute())
     user = _user_file(environ)
     found = [_parsed(project)] if project else []
+    if project and not named and any(auth == "acr" for auth in found[0].registries.values()):
+        _refuse_foreign(project)
     if user is not None and user.is_file() and (project is None or not _same(user, project)):
         found.append(_parsed(user))
     registries: dict[str, Auth] = {}
@@ -59,6 +61,17 @@ def load(start: Path, environ: Mapping[str, str], explicit: Path | None = None) 
         registry=next((config.registry for config in found if config.registry), None),
         registries=registries,
         files=tuple(path for config in found for path in config.files),
+    )
+
+
+def _refuse_foreign(project: Path) -> None:
+    """A file that came with a checkout must not send the user's Azure token to a host of its choice."""
+    document = read(project)
+    host = next(host for host, given in document.data["registries"].items() if given.get("auth") == "acr")
+    raise document.error(
+        ("registries", host, "auth"),
+        f"a project's file may not have your Azure sign-in sent to {host}",
+        "if you trust it, put this into your own ~/.config/runner/runner.yaml, or name the file: --config, RUNNER_CONFIG",
     )
 
 

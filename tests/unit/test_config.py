@@ -48,6 +48,15 @@ def test_the_user_s_file_lies_below_it_key_by_key_and_host_by_host(tmp_path: Pat
     assert found.files == (project, user)
 
 
+def test_a_checkout_cannot_have_the_azure_sign_in_sent_to_a_host_of_its_choice(tmp_path: Path) -> None:
+    file = write(tmp_path / "runner.yaml", "registries:\n  evil.example.com: {auth: acr}\n")
+    with pytest.raises(SpecError) as caught:
+        load(tmp_path, {})
+    assert str(caught.value).startswith(f"{file}:2: registries.evil.example.com.auth: a project's file may not have")
+    assert load(tmp_path, {}, file).registries == {"evil.example.com": "acr"}, "a file that is named is trusted"
+    assert load(tmp_path, {"RUNNER_CONFIG": str(file)}).registries == {"evil.example.com": "acr"}
+
+
 def test_home_where_xdg_says_nothing(tmp_path: Path) -> None:
     write(tmp_path / ".config" / "runner" / "runner.yaml", "registry: user.example.com\n")
     start = tmp_path / "elsewhere"

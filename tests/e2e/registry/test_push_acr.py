@@ -32,27 +32,29 @@ TOKEN = "entra-token-of-the-tests"
 def _account(
     front: Acr, identity: Identity, registries: Registries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One account that may push, an identity for it, and a project whose runner.yaml names the registry as Azure's."""
+    """One account that may push, an identity for it, and a settings file that names the registry as Azure's."""
     front.accounts, front.asked[:], front.given[:] = {TOKEN: True}, [], []
     front.refresh_s, front.access_s, front.hold = 3 * 3600.0, 75 * 60.0, False
     front.answers = 0
     identity.tokens = {ACR_RESOURCE: TOKEN}
     for name, value in identity.environment.items():
         monkeypatch.setenv(name, value)
-    (tmp_path / "runner.yaml").write_text(f"registries: {{'{front.host}': {{auth: acr}}}}\n")
+    (tmp_path / "acr.yaml").write_text(f"registries: {{'{front.host}': {{auth: acr}}}}\n")
     monkeypatch.chdir(tmp_path)
 
 
 def push(image: str, target: str, material: Path) -> tuple[Pushed, list[tuple[str, str]]]:
     told: list[tuple[str, str]] = []
     environ = {"SSL_CERT_FILE": str(material / "ca.crt")}
-    done = publish(image, target, progress=lambda stage, text: told.append((stage, text)), environ=environ)
+    done = publish(
+        image, target, progress=lambda stage, text: told.append((stage, text)), environ=environ, config=Path("acr.yaml")
+    )
     return done, told
 
 
 def fails(image: str, target: str, environ: dict[str, str], front: Acr) -> ImageError:
     with pytest.raises(ImageError) as caught:
-        publish(image, target, environ=environ)
+        publish(image, target, environ=environ, config=Path("acr.yaml"))
     seen: BaseException | None = caught.value
     while seen is not None:
         assert not any(secret in f"{seen!s}{seen!r}" for secret in (TOKEN, *front.given))
@@ -167,12 +169,14 @@ def test_the_ca_bundle_of_a_libs_file_counts(front: Acr, fresh: Make, material: 
     libs = tmp_path / "libs.yaml"
     libs.write_text(f"name: runner-test-push\nca_bundle: corp.pem\nregistry: {front.host}/by-libs\n")
     docker("tag", fresh(), content_tag(libs))
-    assert publish(None, None, libs=libs, environ={}).reference.startswith(f"{front.host}/by-libs/")
+    assert publish(None, None, libs=libs, environ={}, config=Path("acr.yaml")).reference.startswith(
+        f"{front.host}/by-libs/"
+    )
     assert front.asked.count("exchange") == 1
 
 
 def test_a_registry_of_another_kind(registries: Registries, fresh: Make, front: Acr, tmp_path: Path) -> None:
-    (tmp_path / "runner.yaml").write_text(f"registries: {{'{registries.open}': {{auth: acr}}}}\n")
+    (tmp_path / "acr.yaml").write_text(f"registries: {{'{registries.open}': {{auth: acr}}}}\n")
     error = fails(fresh(), f"{registries.open}/app", {}, front)
     assert error.problem == Problem.PLAIN_HTTP, "the exchange is https only"
 
