@@ -22,6 +22,11 @@ C_CODE = """
 SEXP runner_twice(SEXP x) { return ScalarReal(2.0 * asReal(x)); }
 """
 
+# R loads a package once when it installs it, and is satisfied then.
+UNLOADABLE = """
+.onLoad <- function(...) if (Sys.getenv("R_INSTALL_PKG") == "") stop("nothing here to load")
+"""
+
 MAKE_REPOSITORY = """
 setwd("/repo/src/contrib")
 for (folder in list.dirs("/repo/packages", recursive = FALSE)) {
@@ -47,7 +52,7 @@ def make_cran(folder: Path, image: str) -> None:
     """A CRAN-like repository in `folder`, built and indexed by the R of `image`.
 
     rntiny 1.0 (0.9 in the archive), rnnative 2.1 with C code and imports of rntiny, rnfails, which does not compile,
-    and rnfuture, which needs R 99.
+    rnneeds, which needs rntiny 1.0, rnunloadable, which loads only while it is installed, and rnfuture, which needs R 99.
     """
     _r_package(folder / "packages" / "rntiny", "rntiny", "1.0", code='hello <- function() "new"')
     _r_package(folder / "packages" / "rntiny-old", "rntiny", "0.9", code='hello <- function() "old"')
@@ -66,6 +71,8 @@ def make_cran(folder: Path, image: str) -> None:
     _r_package(broken, "rnfails", "1.0", namespace="useDynLib(rnfails)\n")
     (broken / "src").mkdir()
     (broken / "src" / "broken.c").write_text('#error "header_that_is_not_there"\n')
+    _r_package(folder / "packages" / "rnneeds", "rnneeds", "1.0", fields="Imports: rntiny (>= 1.0)\n")
+    _r_package(folder / "packages" / "rnunloadable", "rnunloadable", "1.0", code=UNLOADABLE)
     _r_package(folder / "packages" / "rnfuture", "rnfuture", "3.0", fields="Depends: R (>= 99.0)\n")
     (folder / "src" / "contrib").mkdir(parents=True)
     script = folder / "make.R"

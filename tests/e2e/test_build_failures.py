@@ -16,6 +16,7 @@ from runner.builder import build, content_tag
 from runner.docker_api.images import look_up
 from runner.errors import BuildError, ImageError, RunnerError, SpecError, UnavailableError
 from tests.e2e.build_material import build_containers, docker, make_wheel
+from tests.e2e.conda_material import PYTHON, Conda, make_channel
 
 pytestmark = [pytest.mark.docker]
 
@@ -94,6 +95,68 @@ def test_r_package_that_does_not_compile(make: Make, tmp_path: Path, cran: Path)
     assert "libs.yaml:2: r.cran: rnfails cannot be installed" in message
     assert "header_that_is_not_there" in message
     assert len(message.splitlines()) < 20
+
+
+def test_r_packages_that_exclude_each_other(make: Make, tmp_path: Path, cran_url: str) -> None:
+    text = f"name: runner-test-bad\nr:\n  cran: [rnneeds, rntiny==0.9]\n  repos: [{cran_url}]\n"
+    message = fails(make, tmp_path, text)
+    assert "rntiny" in message
+    assert "rnneeds" in message
+    assert "0.9" in message
+
+
+def test_r_package_that_does_not_load(make: Make, tmp_path: Path, cran_url: str) -> None:
+    text = f"name: runner-test-bad\nr:\n  cran:\n    - jsonlite\n    - rnunloadable\n  repos: [{cran_url}]\n"
+    message = fails(make, tmp_path, text, BuildError)
+    assert "libs.yaml:5: r.cran: rnunloadable was installed, but does not load in the image" in message
+    assert "nothing here to load" in message
+
+
+def test_debian_packages_that_exclude_each_other(make: Make, tmp_path: Path) -> None:
+    message = fails(make, tmp_path, "name: runner-test-bad\napt: [msmtp-mta, nullmailer]\n", BuildError)
+    assert "msmtp-mta" in message
+    assert "nullmailer" in message
+
+
+@pytest.fixture
+def channel(tmp_path: Path) -> str:
+    make_channel(
+        tmp_path / "channel",
+        (
+            Conda("rcbase", "1.0", files={"share/rcbase": b"1"}),
+            Conda("rcbase", "2.0", files={"share/rcbase": b"2"}),
+            Conda("rcold", depends=("rcbase <2",), files={"share/rcold": b""}),
+            Conda("rcnew", depends=("rcbase >=2",), files={"share/rcnew": b""}),
+            PYTHON,
+            Conda("rcfails", "1.0", ("python",), {"site-packages/rcfails.py": b"import nothere\n"}, noarch="python"),
+        ),
+    )
+    return "name: runner-test-bad\nconda:\n  channels: [./channel]\n  packages:\n"
+
+
+@pytest.mark.parametrize(
+    ("packages", "where", "why"),
+    [
+        (
+            "    - rcbase\n    - rcbsae\n",
+            "libs.yaml:6: conda.packages: no conda channel has rcbsae",
+            "did you mean rcbase?",
+        ),
+        ("    - rcbase=3\n", "libs.yaml:5: conda.packages: no version fits rcbase=3", "there are 2.0, 1.0"),
+        ("    - rcold\n    - rcnew\n", "cannot be installed with the rest", "rcbase"),
+    ],
+)
+def test_conda_package_that_cannot_be_had(
+    make: Make, tmp_path: Path, channel: str, packages: str, where: str, why: str
+) -> None:
+    message = fails(make, tmp_path, channel + packages)
+    assert where in message
+    assert why in message
+
+
+def test_conda_package_that_does_not_load(make: Make, tmp_path: Path, channel: str) -> None:
+    message = fails(make, tmp_path, channel + "    - rcfails\n", BuildError)
+    assert "libs.yaml:5: conda.packages: rcfails was installed, but does not load in the image" in message
 
 
 @pytest.mark.parametrize(
