@@ -20,6 +20,7 @@ _APT = re.compile(r"^(E: |dpkg: error|Err:|runner: )")
 _R = re.compile(
     r"^(ERROR|Error|\s*there is no package|.*(?:fatal error|error:)|installation of package)", re.IGNORECASE
 )
+_UNMET = re.compile(r"The following packages have unmet dependencies")
 _UV_START = re.compile(r"^\s*(\u00d7|error:|warning: .*failed)", re.IGNORECASE)
 _NETWORK = re.compile(
     r"Could not resolve|Temporary failure|Name or service|Connection refused|dns error|timed out|Could not connect"
@@ -77,6 +78,9 @@ def explain(stage: str, libs: Libs, lines: Sequence[str], exit_code: int, *, oom
             )
         case "apt":
             return _culprit(libs.apt, stage, [line for line in lines if _APT.match(line)] or list(lines), hints, where)
+        case "resolve" if any(_UNMET.match(line) for line in lines):
+            failing = [line for line in _from(lines, _UNMET) if not line.startswith("runner: ")]
+            return _culprit(libs.apt, "apt", failing, hints, where)
         case _:
             failing = [line for line in lines if _APT.match(line) or _R.match(line)] or list(lines)
             return BuildError(f"{stage}: the step ended with exit code {exit_code}", *failing[-_SHOWN:], *hints, where)
