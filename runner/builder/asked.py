@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
-from packaging.version import InvalidVersion
+from packaging.version import InvalidVersion, Version
 
 from runner.spec import rversion
 
@@ -115,7 +115,7 @@ def _r_allows(constraint: str, version: str) -> bool:
 
 def _in_set(constraint: str, version: str) -> bool:
     try:
-        return SpecifierSet(constraint).contains(version, prereleases=True)
+        return SpecifierSet(constraint).contains(Version(version), prereleases=True)
     except (InvalidSpecifier, InvalidVersion):
         return True
 

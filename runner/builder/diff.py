@@ -41,7 +41,8 @@ class Difference:
 
     kind: `python` and `r-version` are the interpreters. what: `missing` on one side; another `version`; a version that does
     not fit a `constraint` of the other side's libs file; `asked` for differently, both versions not known. declared: a
-    libs file names it. alone: the kind is on one side only, so that all of it differs.
+    libs file names it. alone: the kind is on one side only, so that all of it differs. broken: (version, item that it does
+    not fit).
     """
 
     kind: LockedKind | Literal["python", "r-version"]
@@ -51,6 +52,7 @@ class Difference:
     b: Side
     declared: bool = False
     alone: bool = False
+    broken: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As documented in docs/json.md."""
@@ -112,13 +114,15 @@ def _told_before(
 
 def _interpreters(a: Inventory, b: Inventory) -> Iterator[Difference]:
     left, right = Side(a.python, a.python_ask or None), Side(b.python, b.python_ask or None)
-    broken = any(
-        one.python_ask and other.python and not _is(other.python, one.python_ask) for one, other in ((a, b), (b, a))
+    broken = tuple(
+        (other.python, f"python: {one.python_ask}")
+        for one, other in ((a, b), (b, a))
+        if one.python_ask and other.python and not _is(other.python, one.python_ask)
     )
     declared = bool(a.python_ask or b.python_ask)
     if broken or (a.python is not None and b.python is not None and a.python != b.python):
         what: What = "constraint" if broken else "version" if a.python and b.python else "missing"
-        yield Difference("python", "Python", what, _or_missing(left), _or_missing(right), declared)
+        yield Difference("python", "Python", what, _or_missing(left), _or_missing(right), declared, broken=broken)
     if a.r is not None and b.r is not None and a.r != b.r:
         what = "version" if a.r and b.r else "missing"
         yield Difference("r-version", "R", what, _or_missing(Side(a.r)), _or_missing(Side(b.r)))
@@ -149,7 +153,9 @@ def _difference(
         )
         for each, ask in ((one, asks[0]), (other, asks[1]))
     ]
-    return Difference(kind, shown, what, sides[0], sides[1], any(asks), alone)
+    crossed = ((one, asks[1]), (other, asks[0]))
+    broken = tuple((each.version, ask.text) for each, ask in crossed if each and ask and not ask.allows(each.version))
+    return Difference(kind, shown, what, sides[0], sides[1], any(asks), alone, broken)
 
 
 _Seen = tuple["Inventory", "Found | None", "Ask | None"]
@@ -175,10 +181,11 @@ def _of_asks(kind: LockedKind, a: Inventory, b: Inventory, ask_a: Ask | None, as
     if a.only_asks and b.only_asks:
         same = ask_a and ask_b and (ask_a.constraint, ask_a.conditional) == (ask_b.constraint, ask_b.conditional)
         return None if same else "asked"
-    asking, other = (ask_a, b) if ask_a else (ask_b, a)
-    if asking is None or asking.conditional or kind not in other.whole:
+    ask, asking, other = (ask_a, a, b) if ask_a else (ask_b, b, a)
+    if ask is None or ask.conditional or kind not in other.whole:
         return None
-    return "missing"
+    # What was resolved, and yet is not there, is one of Debian's virtual packages: another provides it.
+    return None if kind == "apt" and not asking.only_asks else "missing"
 
 
 def _open(side: Inventory) -> bool:

@@ -16,7 +16,7 @@ from runner.errors import ImageError, NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from runner.docker_api.stock import Stock, Stocked
+    from runner.docker_api.stock import Details, Stock, Stocked
 
 _LIBS_LABEL = "runner.libs"
 _NAME_LABEL = "runner.name"
@@ -178,8 +178,8 @@ def leftovers(stock: Stock, images: Sequence[Stocked]) -> tuple[Stocked, ...]:
 
 
 def _comment(stock: Stock, image: Stocked) -> str:
-    details = stock.details(image.id)
-    return details.comment if details else ""
+    found = stock.details(image.id)
+    return found.comment if found else ""
 
 
 def _made(image: Stocked, by_id: Mapping[str, Stocked]) -> Made:
@@ -238,13 +238,18 @@ def need(stock: Stock, reference: str) -> Made:
     """
     if made := find(stock, reference):
         return made
-    if stock.details(reference) is None:
+    if details(stock, reference) is None:
         raise no_such(stock, reference)
     raise ImageError(
         f"{reference} was not made by runner, so it has no record of what it holds",
         f"to look into it: runner libs diff {reference} local",
         retryable=False,
     )
+
+
+def details(stock: Stock, reference: str) -> Details | None:
+    """What the engine tells of any image; `localhost/` may be left out, as everywhere."""
+    return stock.details(reference) or stock.details(f"localhost/{reference}")
 
 
 def no_such(stock: Stock, reference: str) -> NotFoundError:

@@ -135,6 +135,8 @@ def _stays(made: Made, nth: int, world: World, rules: Rules) -> str | None:
     """Why a finished image stays, or None. nth: which of its name it is, the newest being 1."""
     if _in_use(made.image, world.used):
         return "used by a container or run"
+    if any(each.parent == made.id for each in world.every):
+        return "with another image made of it"
     if nth <= rules.keep:
         return "the newest of their name" if rules.keep > 1 else "the newest of its name"
     if rules.older_than is not None and world.now - made.image.created < rules.older_than:

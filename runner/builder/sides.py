@@ -116,7 +116,7 @@ def of_image(reference: str) -> Inventory:
                 return inventory.of_manifest(recorded, lock_of(recorded, made.shown), made.shown)
             image, shown = made.id, made.shown
         else:
-            details = opened.details(reference)
+            details = images.details(opened, reference)
             if details is None:
                 raise images.no_such(opened, reference)
             image, shown = details.id, reference

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from runner.docker_api.stock import Details, Stock
 
 _JSON = typer.Option("--json", help="Print JSON.")
+_LAYERS = 5
+"""More layers than this are shown as one row by `prune`."""
 _IMAGE = typer.Argument(metavar="IMAGE", help="NAME:TAG, a name (its newest), or the unique beginning of an id.")
 
 
@@ -232,19 +234,27 @@ def _planned(stock: Stock, rules: Rules) -> Plan:
 
 def _print_plan(plan: Plan) -> None:
     if plan.removals:
-        console.table(
-            ("KIND", "NAME", "FREES", "WHY"),
-            [
-                (each.kind, each.shown, "" if each.bytes is None else human_size(each.bytes), each.why)
-                for each in plan.removals
-            ],
-        )
+        console.table(("KIND", "NAME", "FREES", "WHY"), _rows(plan.removals))
         console.result(f"{_counted(plan.removals)}, about {human_size(plan.bytes)}")
     else:
         console.say("", "nothing to remove")
     kept = ", ".join(f"{count} {why}" for why, count in plan.kept.items())
     if kept:
         console.say("", f"images that stay: {kept}")
+
+
+def _rows(removals: Sequence[Removal]) -> list[tuple[str, str, str, str]]:
+    """One for each, but only one for many layers, whose names tell nobody anything."""
+    rows: list[tuple[str, str, str, str]] = []
+    layers = [each for each in removals if each.kind in {"layer", "leftover"}]
+    folded = len(layers) > _LAYERS
+    for each in removals:
+        if not folded or each not in layers:
+            rows.append((each.kind, each.shown, "" if each.bytes is None else human_size(each.bytes), each.why))
+        elif each is layers[0]:
+            size = human_size(sum(one.bytes or 0 for one in layers))
+            rows.append(("layers", f"{len(layers)} (--json names them)", size, "no image needs them"))
+    return rows
 
 
 def _counted(removals: Sequence[Removal]) -> str:

@@ -104,14 +104,9 @@ def _wish(each: Difference, ask: str) -> str:
 
 
 def _remark(each: Difference) -> str:
-    asks = [side.ask for side in (each.a, each.b) if side.ask]
-    match each.what:
-        case "constraint":
-            return f"does not fit {asks[0]}" if asks else "does not fit"
-        case _ if each.declared:
-            return "declared"
-        case _:
-            return ""
+    if each.what != "constraint":
+        return "declared" if each.declared else ""
+    return "; ".join(f"{version} does not fit {ask}" for version, ask in each.broken)
 
 
 def _summary(of_kind: Sequence[Difference], found: Comparison) -> str:
