@@ -120,7 +120,7 @@ def of_image(reference: str) -> Inventory:
             if details is None:
                 raise images.no_such(opened, reference)
             image, shown = details.id, reference
-        answer = opened.ask(image, ("/bin/sh", "-c", _probe("sh"), "sh", _probe("py"), _probe("R")), _ANSWER_S)
+        answer = opened.ask(image, shown, ("/bin/sh", "-c", _probe("sh"), "sh", _probe("py"), _probe("R")), _ANSWER_S)
     if "runner:end|" not in answer:
         last = (answer.strip().splitlines() or ["it printed nothing"])[-1]
         from runner.errors import ImageError

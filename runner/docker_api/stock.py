@@ -128,8 +128,8 @@ class Stock:
             stream = engine.get_archive(container, file)
             return None if stream is None else _only_file(_all(stream))
 
-    def ask(self, image: str, argv: tuple[str, ...], timeout: float) -> str:
-        """What a program prints in an image, without network, as the image's own user.
+    def ask(self, image: str, shown: str, argv: tuple[str, ...], timeout: float) -> str:
+        """What a program prints in an image, without network, as the image's own user. shown: what errors call the image.
 
         Raises:
             ImageError: it cannot be started there, or did not end in time (seconds).
@@ -143,9 +143,9 @@ class Stock:
             try:
                 engine.start(container)
             except BackendError as error:
-                raise ImageError(f"{image} cannot be asked what it holds: {error.message}", retryable=False) from None
+                raise ImageError(f"{shown} cannot be asked what it holds: {error.message}", retryable=False) from None
             if not engine.wait_stopped(container, timeout):
-                raise ImageError(f"{image} did not say what it holds within {timeout:g} s")
+                raise ImageError(f"{shown} did not say what it holds within {timeout:g} s")
             return Frames().feed(_all(engine.logs(container))).decode("utf-8", "replace")
 
     @contextmanager
