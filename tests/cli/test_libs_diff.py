@@ -10,6 +10,7 @@ import pytest
 
 from runner.spec.lock import Base, Lock, Locked, write
 from tests.cli.conftest import NO_ENGINE, failed
+from tests.cli.test_runs import agrees, documented
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,6 +95,8 @@ def test_json_holds_everything(files: Cli) -> None:
         ("python", "Python", "version"), ("pip", "pandas", "constraint"), ("pip", "six", "missing"),
         ("pip", "numpy", "version"),
     ]  # fmt: skip
+    agrees(done.json, documented("`libs diff`"))
+    agrees(done.json["differences"][0], documented("A difference"))
     same = files("libs", "diff", "libs.lock", "libs.lock", "--json", env=NO_ENGINE)
     assert (same.code, same.json["same"], same.json["differences"]) == (0, True, [])
 

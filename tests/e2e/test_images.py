@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Terminal, failed
+from tests.cli.test_runs import agrees, documented
 from tests.conftest import Cli
 from tests.e2e.build_material import docker, make_wheel
 
@@ -68,9 +69,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def shelf(engine: None, cli: Cli, cache: Path) -> Iterator[Shelf]:
     shelf = Shelf(cli, cache, f"runner-test-shelf-{token_hex(4)}")
     yield shelf
-    listed = docker("images", "-q", "--no-trunc", "--filter", f"label=runner.name={shelf.name}")
-    for identifier in dict.fromkeys(listed.split()):
-        docker("rmi", "-f", identifier)
+    # What somebody made of ours first: the engine refuses to remove what another image stands on.
+    tags = docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"label=runner.name={shelf.name}")
+    for tag in sorted(tags.split(), key=lambda tag: "-derived:" not in tag):
+        docker("rmi", tag)
 
 
 def test_list_and_show(shelf: Shelf) -> None:
@@ -113,6 +115,13 @@ def test_show_tells_what_is_in_it(shelf: Shelf) -> None:
         == docker("run", "--rm", tag, "python3", "-c", "import platform; print(platform.python_version())").strip()
     )
     data = shelf.cli("image", "show", shelf.name, "--json").json
+    agrees(data, {**documented("An image"), **documented("`image show`")})
+    listed = shelf.cli("image", "list", "--layers", "--json").json
+    assert list(listed) == ["images", "layers"]
+    for kind, heading in (("images", "An image"), ("layers", "A layer")):
+        agrees(listed[kind][0], documented(heading))
+    parent = next(layer for layer in listed["layers"] if layer["id"] == shelf.info(tag)["Parent"])
+    assert (parent["stage"], parent["images"]) == ("pip", 1)
     assert data["installed"]["pip"] == {"rnwheel": "1.0"}
     assert data["lock"]["python"] == data["python"] == facts["python"]
     assert data["labels"] == shelf.info(tag)["Config"]["Labels"]
@@ -131,6 +140,7 @@ def test_prune_keeps_the_newest_and_what_they_stand_on(shelf: Shelf) -> None:
     tags = [shelf.build(answer) for answer in range(4)]
     parent = shelf.info(tags[0])["Parent"]
     dry = shelf.prune("--keep", "2", "--dry-run")
+    agrees(dry, documented("`image prune`"))
     assert dry["dry_run"]
     assert [each["refs"] for each in dry["removed"] if each["kind"] == "image"] == [[tags[1]], [tags[0]]]
     assert shelf.tags() == tags[::-1]
