@@ -71,8 +71,22 @@ def _engine() -> Iterator[Finding]:
     cgroup = info.get("CgroupVersion", "1")
     yield Finding("container engine", ok=True, text=f"{version.get('Version')} at {engine.host}, cgroup v{cgroup}")
     driver = info.get("Driver", "")
+    yield from _images()
     yield Finding("image storage", ok=driver != "vfs", text=f"{driver} at {info.get('DockerRootDir', '')}",
                   fix="vfs copies every layer: use a file system that overlay2 supports")  # fmt: skip
+
+
+def _images() -> Iterator[Finding]:
+    from runner.builder import prune
+    from runner.docker_api import stock
+
+    with stock.opened() as opened:
+        try:
+            count, size = prune.space(opened)
+        except RunnerError:  # told by the finding before
+            return
+    text = f"{count} images and layers of runner take {human_size(size)} beyond their bases"
+    yield Finding("images", ok=True, text=text + ("; see: runner image list" if count else ""))
 
 
 def _install() -> str:

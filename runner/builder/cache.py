@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _KEPT_LOGS = 50
+_DOWNLOADS = ("conda", "cran", "r", "r-built")
+"""Folders of what can be had again by asking the network, or by compiling once more."""
 
 
 def cache_dir() -> Path:
@@ -40,6 +42,11 @@ def volume(kind: str) -> str:
     A volume, not a folder of ours: files of root would lie in the user's cache, where they could not be deleted.
     """
     return f"runner-cache-{hashlib.sha256(str(cache_dir()).encode()).hexdigest()[:8]}-{kind}"
+
+
+def downloads() -> list[Path]:
+    """The folders of downloads that there are."""
+    return [folder for name in _DOWNLOADS if (folder := cache_dir() / name).is_dir()]
 
 
 def new_log(name: str) -> Path:

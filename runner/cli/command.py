@@ -41,6 +41,16 @@ _COMMANDS = {
 """Command → where it is, in the order in which --help shows them."""
 
 
+_GROUPS = {
+    "image": (
+        "Images that runner made. Listed, described, removed.",
+        {"list": "image:list_", "show": "image:show", "prune": "image:prune"},
+    ),
+    "libs": ("Libraries of files, images and this machine. Compared.", {"diff": "libs:diff"}),
+}
+"""Group → what it is for, and its commands."""
+
+
 def application(only: str | None = None) -> typer.Typer:
     """The whole command line; or with the command `only` alone, since typer reads every signature it is given (40 ms)."""
     app = typer.Typer(
@@ -52,11 +62,24 @@ def application(only: str | None = None) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_root)
-    for name, where in _COMMANDS.items():
+    _add(app, {name: where for name, where in _COMMANDS.items() if only in (None, name)})
+    for name, (purpose, commands) in _GROUPS.items():
         if only in (None, name):
-            module, _, function = where.partition(":")
-            app.command(name)(getattr(import_module(f"runner.cli.{module}"), function))
+            group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=purpose)
+            group.callback()(_group)
+            _add(group, commands)
+            app.add_typer(group, name=name)
     return app
+
+
+def _add(app: typer.Typer, commands: Mapping[str, str]) -> None:
+    for name, where in commands.items():
+        module, _, function = where.partition(":")
+        app.command(name)(getattr(import_module(f"runner.cli.{module}"), function))
+
+
+def _group() -> None:
+    """Makes a group of what has one command only, too."""
 
 
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
@@ -85,7 +108,7 @@ def execute(argv: list[str]) -> int:
 
         argv = list(_with_values(argv, OPTIONAL_VALUES))
     try:
-        app = application(argv[0] if argv and argv[0] in _COMMANDS else None)
+        app = application(argv[0] if argv and argv[0] in {*_COMMANDS, *_GROUPS} else None)
         result = app(args=argv, prog_name="runner", standalone_mode=False)
     except typer.Abort:
         raise KeyboardInterrupt from None

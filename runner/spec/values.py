@@ -145,3 +145,11 @@ def human_time(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def human_age(seconds: float) -> str:
+    """How long ago, for people, in the largest unit that fits: `40 s`, `5 min`, `3 h`, `12 d`."""
+    for unit, name, below in ((1, "s", 60), (60, "min", 3600), (3600, "h", 172_800)):
+        if seconds < below:
+            return f"{max(0, seconds) // unit:.0f} {name}"
+    return f"{seconds // 86_400:.0f} d"

@@ -146,3 +146,12 @@ def test_sizes_for_people(count: float, text: str) -> None:
 )  # fmt: skip
 def test_durations_for_people(count: float, text: str) -> None:
     assert values.human_time(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-3, "0 s"), (0.4, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (3600, "1 h"), (172_799, "47 h"),
+     (172_800, "2 d"), (40 * 86_400, "40 d")],
+)  # fmt: skip
+def test_ages_for_people(seconds: float, text: str) -> None:
+    assert values.human_age(seconds) == text
