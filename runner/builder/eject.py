@@ -1,0 +1,350 @@
+"""Eject: a lock as a plain Dockerfile with its context, which `docker build` alone turns into the same image.
+
+Nothing is built and no engine is asked. What the build needs and cannot fetch by itself goes into the folder; no login,
+proxy address or CA bundle of this machine does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.assets import asset
+from runner.builder import cran, pip
+from runner.builder.eject_folder import write
+from runner.builder.ejected import Image, dockerfile
+from runner.builder.recipe import STEPS, bootstrap_files, content_tag, contract
+from runner.builder.repository import make_repository
+from runner.builder.session import uv_binary
+from runner.errors import BuildError, SpecError, UsageError
+from runner.spec import rversion
+from runner.spec.libs import R_KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from runner.builder.eject_folder import Content
+    from runner.spec.libs import Kind, Libs, Package
+    from runner.spec.lock import Lock, Locked, LockedKind
+
+_OWN = Path(__file__).parent / "eject_files"
+_VERIFY = ("finish.py", "verify.R", "verify_pip.py", "verify_conda.py")
+_COMPILERS = ("r-base-dev",)
+_NETWORK_S = 120
+_FROM_PIP = {
+    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
+    "PIP_EXTRA_INDEX_URL": "UV_INDEX",
+    "PIP_TRUSTED_HOST": "UV_INSECURE_HOST",
+}
+_MANAGERS: Mapping[Kind, LockedKind] = {"apt": "apt", "conda": "conda", "pip": "pip"}
+_SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\$?")
+_LOGIN = re.compile(r"(?<!ssh)://([^/?#\s@]*)@")
+_VARIABLES_ONLY = re.compile(r"\$\{\w+\}(?::\$\{\w+\})?")
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What runner found out about the base when it made the first layer: that image's labels.
+
+    user: `uid:gid` of the run-time user. python: path of the Python that the bootstrapper runs under, and its version.
+    """
+
+    user: str
+    python: str
+    python_version: str
+
+    @classmethod
+    def of(cls, labels: Mapping[str, str]) -> System:
+        """From the labels of an image that has the layer `python`."""
+        return cls(labels["runner.user"], labels["runner.python"], labels["runner.python.version"])
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What was fetched for the context.
+
+    tools: requirements file of the installers. r: files below r/. r_tools: Debian packages to build them with, None without
+    source packages. conda: files below conda/.
+    """
+
+    tools: str = ""
+    r: Mapping[str, Content] = field(default_factory=dict)
+    r_tools: tuple[str, ...] | None = None
+    conda: Mapping[str, Content] = field(default_factory=dict)
+
+
+def eject(
+    libs: Libs,
+    lock: Lock,
+    folder: Path,
+    *,
+    system: System,
+    secrets: tuple[str, ...] = (),
+    ca_bundle: Path | None = None,
+) -> tuple[Path, ...]:
+    """Write the Dockerfile of a lock and its context. The same lock gives the same bytes.
+
+    Args:
+        folder: a new or empty one, or one that this function wrote.
+        system: of the base, see System.
+        secrets: names of the secrets that `run` commands are given.
+        ca_bundle: PEM file to trust while fetching sources; it does not go into the folder.
+
+    Returns:
+        The files that are there now, absolute and sorted.
+
+    Raises:
+        SpecError: a value cannot be written into a Dockerfile.
+        UsageError: a secret's name is no name of a variable.
+        ConflictError: the folder holds something else, or was changed since.
+        BuildError: a source cannot be had, or the folder cannot be written to.
+    """
+    for name in secrets:
+        if not _SECRET.fullmatch(name):
+            raise UsageError(f"{name!r} is not the name of a secret", "expected letters, digits and _")
+    files = render(libs, lock, gather(libs, lock, ca_bundle), system, secrets)
+    try:
+        return write(folder, files)
+    except OSError as error:
+        raise BuildError(f"{folder} cannot be written: {error.strerror}", "name another folder") from None
+
+
+def gather(libs: Libs, lock: Lock, ca_bundle: Path | None) -> Material:
+    """Fetch what the context needs, from the cache where it is there.
+
+    Raises:
+        BuildError: something cannot be had.
+    """
+    installers = [("uv", bool(lock.of("pip") or lock.of("conda"))), ("py-rattler", bool(lock.of("conda")))]
+    tools = _hashed([f"{name}=={metadata.version(name)}" for name, needed in installers if needed], ca_bundle)
+    conda = _conda(libs, lock, ca_bundle) if lock.of("conda") else {}
+    locked = [each for each in lock.of("r") if each.source != "debian"]
+    if not locked:
+        return Material(tools, conda=conda)
+    sources = cran.sources_from_lock(locked, libs, ca_bundle)
+    r: dict[str, Content] = {f"cran/{path}": raw for path, raw in make_repository(sources).items()}
+    r["packages"] = pip.lines(sorted(each.name for each in locked))
+    r["install.R"] = (STEPS / "install.R").read_bytes()
+    compiled = any(source.compiled for source in sources)
+    r_tools = (*_COMPILERS, *cran.system_requirements(sources)) if compiled else ()
+    return Material(tools, r, r_tools, conda)
+
+
+def render(
+    libs: Libs, lock: Lock, material: Material, system: System, secrets: tuple[str, ...] = ()
+) -> dict[str, Content]:
+    """The folder: path below it → content. Fetches nothing.
+
+    Raises:
+        SpecError: a value cannot be written into a Dockerfile, or holds a login.
+    """
+    _check(libs)
+    hashed = [each for each in lock.of("pip") if each.hashes]
+    unhashed = [each for each in lock.of("pip") if not each.hashes]
+    image = Image(
+        name=libs.name,
+        tag=content_tag(libs.path),
+        lock=lock,
+        user=system.user,
+        user_name=_user_name(libs),
+        python=system.python,
+        env=libs.env,
+        labels=_labels(libs, lock, system),
+        run=libs.run,
+        secrets=secrets if libs.run else (),
+        variables=libs.pip_variables,
+        hashed=bool(hashed),
+        unhashed=bool(unhashed),
+        r_tools=material.r_tools,
+        conda=bool(material.conda),
+        conda_python=any(each.name == "python" for each in lock.of("conda")),
+    )
+    try:
+        text = dockerfile(image)
+    except ValueError as error:
+        raise SpecError(str(error), "runner builds it; only --dockerfile cannot", file=str(libs.path)) from None
+    files: dict[str, Content] = {"Dockerfile": text.encode()}
+    if hashed:
+        files["pip/requirements.txt"] = _requirements(libs, hashed)
+    if unhashed:
+        files["pip/requirements-unhashed.txt"] = _requirements(libs, unhashed)
+    files |= {f"pip/{name}": raw for name, raw in _archives(libs, lock).items()}
+    if material.tools:
+        files["tools/requirements.txt"] = material.tools.encode()
+    files |= {f"r/{name}": content for name, content in material.r.items()}
+    files |= {f"conda/{name}": content for name, content in material.conda.items()}
+    files |= {f"verify/{name}": raw for name, raw in _verification(libs, lock, system).items()}
+    taken = sorted({name.partition("/")[0] for name in files if "/" in name})
+    files[".dockerignore"] = "".join(
+        ["# Only what the Dockerfile copies.\n*\n", *(f"!{each}\n" for each in taken)]
+    ).encode()
+    if lock.base.recipe:
+        scripts = asset("images") / "debian"
+        files |= {f"base/{name}": (scripts / name).read_bytes() for name in ("make.sh", "slim.sh")}
+    return files
+
+
+def _check(libs: Libs) -> None:
+    """What a Dockerfile has no way for, told by its key; and logins, which must not get into a folder that is given away."""
+    for name, value in libs.env.items():
+        if any(ord(char) < 32 or ord(char) == 127 for char in value):
+            what = "a Dockerfile cannot hold a line break or another control character in a variable"
+            raise libs.error(f"env.{name}", None, what, "runner builds it; only --dockerfile cannot")
+    for line in libs.pip_rest:
+        if any(not _VARIABLES_ONLY.fullmatch(match[1]) for match in _LOGIN.finditer(line)):
+            what = "an index address holds a login, which would get into the folder"
+            raise libs.error("pip", None, what, "write ${USER}:${PASSWORD}@ and give both to the build")
+
+
+def _user_name(libs: Libs) -> str:
+    head = (libs.user or "").partition(":")[0]
+    name = head if head and not head.isdigit() else "runner"
+    if not _USER.fullmatch(name):
+        raise libs.error("user", None, f"{name!r} is not a user's name")
+    return name
+
+
+def _labels(libs: Libs, lock: Lock, system: System) -> dict[str, str]:
+    """As runner's own build sets them; it alone has those by which it finds its layers."""
+    libraries = [[each.kind, each.name, _version(lock, each)] for each in _declared(libs, lock)]
+    labels = {
+        "runner.base.name": lock.base.reference,
+        "runner.contract": str(contract()),
+        "runner.libraries": json.dumps(libraries),
+        "runner.libs": content_tag(libs.path).rsplit(":", 1)[-1],
+        "runner.name": libs.name,
+        "runner.python": system.python,
+        "runner.python.version": system.python_version,
+        "runner.user": system.user,
+    }
+    return labels | ({"runner.r.version": lock.r} if lock.r else {})
+
+
+def _declared(libs: Libs, lock: Lock) -> list[Package]:
+    """The declared libraries, without those whose marker leaves them out of this image: nothing is locked for them."""
+    return [each for each in libs.declared if each.kind != "pip" or lock.find("pip", each.name) is not None]
+
+
+def _version(lock: Lock, package: Package) -> str:
+    """As the package itself calls it; "" where the lock does not say: of what the base has already."""
+    if package.kind not in R_KINDS:
+        found = next((each for each in lock.of(_MANAGERS[package.kind]) if each.name == package.name), None)
+        return found.version if found else ""
+    debian = f"r-{'bioc' if package.kind == 'bioconductor' else 'cran'}-{package.name.lower()}"
+    r = lock.find("r", package.name) or lock.find("r", debian) or lock.find("apt", debian)
+    if r is None:
+        return ""
+    version = rversion.from_debian(r.version) if r.source == "debian" or r.kind == "apt" else r.version
+    return version.replace("-", ".")
+
+
+def _requirements(libs: Libs, packages: list[Locked]) -> bytes:
+    """Readable: one hash a line, as pip and uv themselves write it."""
+    return pip.requirements(libs, packages).replace(b" --hash=", b" \\\n    --hash=")
+
+
+def _archives(libs: Libs, lock: Lock) -> dict[str, bytes]:
+    """The local wheels and archives that are installed: path relative to libs.yaml → bytes.
+
+    Raises:
+        SpecError: one has a name that cannot be listed.
+    """
+    wanted = {os.path.normpath(each.source) for each in lock.of("pip") if each.source.startswith("./")}
+    found = {name: raw for name, raw in pip.sources(libs).items() if name in wanted}
+    for name in found:
+        if not name.isprintable():
+            raise SpecError(f"{name!r} holds control characters", "give the file another name", file=str(libs.path))
+    return found
+
+
+def _verification(libs: Libs, lock: Lock, system: System) -> dict[str, bytes]:
+    """What the last but one stage is given, see verify.py: the scripts and inputs of runner's own verification."""
+    packages = _declared(libs, lock)
+    imports = {each.name: libs.imports.get(each.name) for each in packages}
+    of = {kind: [each.name for each in packages if each.kind == kind] for kind in ("apt", "conda", "pip")}
+    declared = {
+        "user": system.user,
+        "env": dict(libs.env),
+        "apt": of["apt"],
+        "conda": {name: imports[name] for name in of["conda"]},
+        "r": [each.name for each in libs.r_packages],
+        "r_installed": bool(lock.of("r")),
+        "pip": {name: imports[name] for name in of["pip"]},
+        "manifest": {"name": libs.name, "image": content_tag(libs.path), "lock": json.loads(lock.to_text())},
+    }
+    files = {f"bootstrap/{name}": raw for name, raw in bootstrap_files().items()}
+    files |= {name: (STEPS / name).read_bytes() for name in _VERIFY if (STEPS / name).exists()}
+    files["declared.json"] = _json(declared)
+    files["check.py"] = (_OWN / "check.py").read_bytes()
+    files["expected.json"] = _json({"declared": _expected(libs, packages), "locked": _locked(lock)})
+    return files
+
+
+def _expected(libs: Libs, packages: Iterable[Package]) -> dict[str, dict[str, str]]:
+    """kind → name → where it is declared."""
+    found: dict[str, dict[str, str]] = {}
+    for each in packages:
+        kind = "r" if each.kind in R_KINDS else each.kind
+        file = Path(each.file).name if each.file == str(libs.path) else each.file
+        found.setdefault(kind, {})[each.name] = f"{file}:{each.line}: {each.name}"
+    return found
+
+
+def _locked(lock: Lock) -> dict[str, dict[str, str]]:
+    """kind → name → version. Of R packages that apt installs its own entry tells."""
+    found: dict[str, dict[str, str]] = {}
+    for each in lock.packages:
+        if each.kind != "r" or each.source != "debian":
+            found.setdefault(each.kind, {})[each.name] = each.version
+    return found
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _hashed(requirements: list[str], ca_bundle: Path | None) -> str:
+    """Requirements with the hashes of all their files, asked of the index that this machine uses.
+
+    Raises:
+        BuildError: it does not answer, or has them not.
+    """
+    if not requirements:
+        return ""
+    env = {ours: value for theirs, ours in _FROM_PIP.items() if (value := os.environ.get(theirs))} | os.environ
+    if ca_bundle is not None:
+        env["SSL_CERT_FILE"] = str(ca_bundle)
+    argv = [uv_binary(), "pip", "compile", "--quiet", "--no-config", "--no-header", "--no-annotate", "--no-deps"]
+    argv += ["--universal", "--generate-hashes", "--no-emit-index-url", "-"]
+    given = "".join(f"{each}\n" for each in requirements)
+    try:
+        done = subprocess.run(
+            argv, input=given, env=env, capture_output=True, text=True, timeout=_NETWORK_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise BuildError("the Python index does not answer", "check the network, or try again") from None
+    if done.returncode:
+        lines = _LOGIN.sub("://***@", done.stderr).strip().splitlines()[-5:]
+        raise BuildError(f"{' and '.join(requirements)} cannot be found in the Python index", *lines)
+    return done.stdout
+
+
+def _conda(libs: Libs, lock: Lock, ca_bundle: Path | None) -> dict[str, Content]:
+    """The packages' files, and the step that installs them with its plan."""
+    from runner.builder import conda_fetch
+
+    locked = lock.of("conda")
+    files = conda_fetch.fetch(locked, libs.conda_channels, ca_bundle, lambda _: None)
+    entries = [{"file": files[each.name].name, "url": each.source} for each in locked]
+    specs = {each.name.lower(): each.spec.rpartition("::")[2] for each in libs.conda}
+    found: dict[str, Content] = {f"conda/{path.name}": path for path in files.values()}
+    found["in/conda.json"] = _json({"packages": entries, "specs": specs})
+    found["in/conda_install.py"] = (STEPS / "conda_install.py").read_bytes()
+    return found
