@@ -9,19 +9,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.assets import asset
-from runner.builder import cran, pip
+from runner.builder import pip
 from runner.builder.eject_folder import write
+from runner.builder.eject_material import gather
 from runner.builder.ejected import Image, dockerfile
 from runner.builder.recipe import STEPS, bootstrap_files, content_tag, contract
-from runner.builder.repository import make_repository
-from runner.builder.session import uv_binary
 from runner.errors import BuildError, SpecError, UsageError
 from runner.spec import rversion
 from runner.spec.libs import R_KINDS
@@ -30,18 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from runner.builder.eject_folder import Content
+    from runner.builder.eject_material import Material
     from runner.spec.libs import Kind, Libs, Package
     from runner.spec.lock import Lock, Locked, LockedKind
 
 _OWN = Path(__file__).parent / "eject_files"
 _VERIFY = ("finish.py", "verify.R", "verify_pip.py", "verify_conda.py")
-_COMPILERS = ("r-base-dev",)
-_NETWORK_S = 120
-_FROM_PIP = {
-    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
-    "PIP_EXTRA_INDEX_URL": "UV_INDEX",
-    "PIP_TRUSTED_HOST": "UV_INSECURE_HOST",
-}
 _MANAGERS: Mapping[Kind, LockedKind] = {"apt": "apt", "conda": "conda", "pip": "pip"}
 _SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\$?")
@@ -54,30 +45,18 @@ class System:
     """What runner found out about the base when it made the first layer: that image's labels.
 
     user: `uid:gid` of the run-time user. python: path of the Python that the bootstrapper runs under, and its version.
+    conda_env: variables that the conda packages' activation sets, where they are known; the build compares.
     """
 
     user: str
     python: str
     python_version: str
+    conda_env: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, labels: Mapping[str, str]) -> System:
         """From the labels of an image that has the layer `python`."""
         return cls(labels["runner.user"], labels["runner.python"], labels["runner.python.version"])
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """What was fetched for the context.
-
-    tools: requirements file of the installers. r: files below r/. r_tools: Debian packages to build them with, None without
-    source packages. conda: files below conda/.
-    """
-
-    tools: str = ""
-    r: Mapping[str, Content] = field(default_factory=dict)
-    r_tools: tuple[str, ...] | None = None
-    conda: Mapping[str, Content] = field(default_factory=dict)
 
 
 def eject(
@@ -116,27 +95,6 @@ def eject(
         raise BuildError(f"{folder} cannot be written: {error.strerror}", "name another folder") from None
 
 
-def gather(libs: Libs, lock: Lock, ca_bundle: Path | None) -> Material:
-    """Fetch what the context needs, from the cache where it is there.
-
-    Raises:
-        BuildError: something cannot be had.
-    """
-    installers = [("uv", bool(lock.of("pip") or lock.of("conda"))), ("py-rattler", bool(lock.of("conda")))]
-    tools = _hashed([f"{name}=={metadata.version(name)}" for name, needed in installers if needed], ca_bundle)
-    conda = _conda(libs, lock, ca_bundle) if lock.of("conda") else {}
-    locked = [each for each in lock.of("r") if each.source != "debian"]
-    if not locked:
-        return Material(tools, conda=conda)
-    sources = cran.sources_from_lock(locked, libs, ca_bundle)
-    r: dict[str, Content] = {f"cran/{path}": raw for path, raw in make_repository(sources).items()}
-    r["packages"] = pip.lines(sorted(each.name for each in locked))
-    r["install.R"] = (STEPS / "install.R").read_bytes()
-    compiled = any(source.compiled for source in sources)
-    r_tools = (*_COMPILERS, *cran.system_requirements(sources)) if compiled else ()
-    return Material(tools, r, r_tools, conda)
-
-
 def render(
     libs: Libs, lock: Lock, material: Material, system: System, secrets: tuple[str, ...] = ()
 ) -> dict[str, Content]:
@@ -164,6 +122,7 @@ def render(
         unhashed=bool(unhashed),
         r_tools=material.r_tools,
         conda=bool(material.conda),
+        conda_env=system.conda_env,
         conda_python=any(each.name == "python" for each in lock.of("conda")),
     )
     try:
@@ -180,6 +139,8 @@ def render(
         files["tools/requirements.txt"] = material.tools.encode()
     files |= {f"r/{name}": content for name, content in material.r.items()}
     files |= {f"conda/{name}": content for name, content in material.conda.items()}
+    if material.conda:
+        files["conda/in/environment"] = f"conda.env={json.dumps(dict(system.conda_env), sort_keys=True)}\n".encode()
     files |= {f"verify/{name}": raw for name, raw in _verification(libs, lock, system).items()}
     taken = sorted({name.partition("/")[0] for name in files if "/" in name})
     files[".dockerignore"] = "".join(
@@ -308,43 +269,3 @@ def _locked(lock: Lock) -> dict[str, dict[str, str]]:
 
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
-
-
-def _hashed(requirements: list[str], ca_bundle: Path | None) -> str:
-    """Requirements with the hashes of all their files, asked of the index that this machine uses.
-
-    Raises:
-        BuildError: it does not answer, or has them not.
-    """
-    if not requirements:
-        return ""
-    env = {ours: value for theirs, ours in _FROM_PIP.items() if (value := os.environ.get(theirs))} | os.environ
-    if ca_bundle is not None:
-        env["SSL_CERT_FILE"] = str(ca_bundle)
-    argv = [uv_binary(), "pip", "compile", "--quiet", "--no-config", "--no-header", "--no-annotate", "--no-deps"]
-    argv += ["--universal", "--generate-hashes", "--no-emit-index-url", "-"]
-    given = "".join(f"{each}\n" for each in requirements)
-    try:
-        done = subprocess.run(
-            argv, input=given, env=env, capture_output=True, text=True, timeout=_NETWORK_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise BuildError("the Python index does not answer", "check the network, or try again") from None
-    if done.returncode:
-        lines = _LOGIN.sub("://***@", done.stderr).strip().splitlines()[-5:]
-        raise BuildError(f"{' and '.join(requirements)} cannot be found in the Python index", *lines)
-    return done.stdout
-
-
-def _conda(libs: Libs, lock: Lock, ca_bundle: Path | None) -> dict[str, Content]:
-    """The packages' files, and the step that installs them with its plan."""
-    from runner.builder import conda_fetch
-
-    locked = lock.of("conda")
-    files = conda_fetch.fetch(locked, libs.conda_channels, ca_bundle, lambda _: None)
-    entries = [{"file": files[each.name].name, "url": each.source} for each in locked]
-    specs = {each.name.lower(): each.spec.rpartition("::")[2] for each in libs.conda}
-    found: dict[str, Content] = {f"conda/{path.name}": path for path in files.values()}
-    found["in/conda.json"] = _json({"packages": entries, "specs": specs})
-    found["in/conda_install.py"] = (STEPS / "conda_install.py").read_bytes()
-    return found

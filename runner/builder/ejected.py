@@ -6,7 +6,7 @@ which only results are copied: there is nothing to mount in a plain `docker buil
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.builder import dockerfile as syntax
@@ -24,13 +24,14 @@ R_LIBRARY = "/usr/local/lib/R/site-library"
 
 _TOOLS = "/tools"
 _APT_OPTIONS = """\
-ARG APT_UPDATE="apt-get -q update -o APT::Update::Error-Mode=any -o Acquire::Languages=none"
-ARG APT_INSTALL="apt-get -q -y install --no-install-recommends --allow-downgrades -o APT::Sandbox::User=root \\
+ARG APT_UPDATE="apt-get -q update -o APT::Update::Error-Mode=any -o Acquire::Languages=none -o Acquire::Retries=3"
+ARG APT_INSTALL="apt-get -q -y install --no-install-recommends --allow-downgrades -o Acquire::Retries=3 \\
     -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \\
     -o Dpkg::Options::=--path-exclude=/usr/share/man/* -o Dpkg::Options::=--path-exclude=/usr/share/info/* \\
     -o Dpkg::Options::=--path-exclude=/usr/share/doc/* -o Dpkg::Options::=--path-include=/usr/share/doc/*/copyright \\
     -o Dpkg::Options::=--path-exclude=/usr/share/locale/* \\
-    -o Dpkg::Options::=--path-include=/usr/share/locale/locale.alias"
+    -o Dpkg::Options::=--path-include=/usr/share/locale/locale.alias \\
+    -o Dpkg::Options::=--path-exclude=/usr/share/lintian/*"
 ARG TIDY="rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb /var/log/apt /var/log/dpkg.log \\
     /var/log/alternatives.log /var/log/fontconfig.log /var/cache/ldconfig/aux-cache /var/cache/debconf/*-old \\
     /var/lib/dpkg/*-old"
@@ -51,7 +52,8 @@ class Image:
     name: of the image. tag: under which runner keeps the same image. user: `uid:gid`, which is user_name where the base has
     no such entry. python: path of the Python that the bootstrapper runs under. secrets: of `run`, names only.
     variables: that requirements refer to. hashed, unhashed: whether there are Python packages with hashes, without.
-    r_tools: Debian packages to build R packages with, None when none is built. conda: whether there are packages of it.
+    r_tools: Debian packages to build R packages with, None when none is built. conda: whether there are packages of it,
+    conda_env: variables that their activation sets, conda_python: whether Python is one of them.
     labels: of the finished image.
     """
 
@@ -70,6 +72,7 @@ class Image:
     unhashed: bool = False
     r_tools: tuple[str, ...] | None = None
     conda: bool = False
+    conda_env: Mapping[str, str] = field(default_factory=dict)
     conda_python: bool = False
 
     @property
@@ -116,6 +119,7 @@ The image {image.name}, written by `runner build --dockerfile` from libs.yaml an
 
 makes the image that runner makes as {image.tag}: the same packages in the same
 versions, verified in the same way. {needs}
+It is for {image.lock.platform}.
 
 A proxy              --build-arg https_proxy=http://HOST:PORT  (also http_proxy, no_proxy; they stay nowhere)
 A mirror or proxy of this machine's loopback        --network host
@@ -149,7 +153,7 @@ def _base(base: Base) -> str:
         return (
             syntax.comment(
                 "The base was made from Debian's packages by the two scripts in base/. Where the engine does not have it:\n"
-                "  sh base/make.sh rootfs.tar bookworm && docker import \\\n"
+                "  sh base/make.sh rootfs.tar && docker import \\\n"
                 "    --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \\\n"
                 f"    --change 'CMD [\"bash\"]' rootfs.tar {base.reference}\n"
                 "What apt installs below is the lock's either way; the last but one stage also compares the base's packages."
@@ -243,12 +247,17 @@ def _tools(image: Image) -> str:
 
 
 def _conda() -> str:
-    """See steps/conda.sh."""
+    """See steps/conda.sh. Variables of an image stand in the Dockerfile, so what the packages set must be known before."""
     return (
-        syntax.comment("conda packages, from files, into /opt/conda.") + "FROM tools AS conda\n"
+        syntax.comment(
+            "conda packages, from files, into /opt/conda. What activating them sets is ENV below, or the build ends here."
+        )
+        + "FROM tools AS conda\n"
         "COPY conda/ /mnt/\n"
-        "RUN mkdir -p /mnt/out && ln -s $(echo /tools/venv/lib/python3*/site-packages) /mnt/rattler \\\n"
-        f" && {_TOOLS}/venv/bin/python -I -X utf8 /mnt/in/conda_install.py\n"
+        "RUN mkdir -p /mnt/out && ln -s /tools/venv/lib/python3*/site-packages /mnt/rattler \\\n"
+        f" && {_TOOLS}/venv/bin/python -I -X utf8 /mnt/in/conda_install.py \\\n"
+        " && { grep -Fxq -f /mnt/in/environment /mnt/out/answers \\\n"
+        "      || { cat /mnt/out/answers >&2; echo 'runner: conda/in/environment has other variables' >&2; exit 1; }; }\n"
     )
 
 
@@ -258,6 +267,7 @@ def _libraries(image: Image) -> str:
         text += f"COPY --from=r-source /tmp/library/ {R_LIBRARY}/\n"
     if image.conda:
         text += f"COPY --from=conda {CONDA}/ {CONDA}/\nENV PATH={CONDA}/bin:$PATH CONDA_PREFIX={CONDA}\n"
+        text += syntax.settings("ENV", image.conda_env)
     return text
 
 
@@ -273,10 +283,10 @@ def _pip(image: Image, parent: str) -> str:
         )
         + f"FROM {parent} AS pip\n"
         f"COPY --from=tools {_TOOLS}/ {_TOOLS}/\n"
-        f"COPY pip/ /pip/\n"
-        "WORKDIR /pip\n"
+        "COPY pip/ /mnt/in/src/\n"
+        "WORKDIR /mnt/in/src\n"
         f"{arguments}"
-        "ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 UV_NO_CONFIG=1 UV_NO_PROGRESS=1\n"
+        "ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 UV_NO_CONFIG=1\n"
         f"RUN {_TRUST} \\\n"
         f"    {_TOOLS}/venv/bin/uv venv -q --python {python} --system-site-packages {VENV}"
     )
