@@ -1,4 +1,4 @@
-"""What an ejected image needs and cannot fetch by itself, fetched: sources of R packages, conda packages, installers' hashes."""
+"""What an ejected image needs and cannot fetch by itself: R sources, conda packages, the hashes of installers."""
 
 from __future__ import annotations
 
