@@ -25,14 +25,21 @@ def comment(text: str) -> str:
     return "".join(f"# {line}".rstrip() + "\n" for line in printable)
 
 
+def fault(value: str) -> str | None:
+    """Why a value cannot be written at all: the syntax has no way for a line break, and bytes that are no text are none."""
+    if any(char in "\n\0" or 0xD800 <= ord(char) <= 0xDFFF for char in value):
+        return "a Dockerfile cannot hold a line break in a value"
+    return None
+
+
 def quoted(value: str) -> str:
     """A value of ENV, LABEL or ARG, in double quotes, in which neither variables nor escapes are expanded.
 
     Raises:
-        ValueError: it holds a line break or another control character, for which the syntax has no way.
+        ValueError: see `fault`.
     """
-    if any(ord(char) < 32 or ord(char) == 127 or 0xD800 <= ord(char) <= 0xDFFF for char in value):
-        raise ValueError("a Dockerfile cannot hold a line break or another control character in a value")
+    if wrong := fault(value):
+        raise ValueError(wrong)
     return '"' + re.sub(r'(["\\$])', r"\\\1", value) + '"'
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.assets import asset
+from runner.builder import dockerfile as syntax
 from runner.builder import pip
 from runner.builder.eject_folder import write
 from runner.builder.eject_material import gather
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _OWN = Path(__file__).parent / "eject_files"
 _VERIFY = ("finish.py", "verify.R", "verify_pip.py", "verify_conda.py")
+_ONLY_HERE = "runner builds it; only --dockerfile cannot"
 _MANAGERS: Mapping[Kind, LockedKind] = {"apt": "apt", "conda": "conda", "pip": "pip"}
 _SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\$?")
@@ -128,7 +130,7 @@ def render(
     try:
         text = dockerfile(image)
     except ValueError as error:
-        raise SpecError(str(error), "runner builds it; only --dockerfile cannot", file=str(libs.path)) from None
+        raise SpecError(str(error), _ONLY_HERE, file=str(libs.path)) from None
     files: dict[str, Content] = {"Dockerfile": text.encode()}
     if hashed:
         files["pip/requirements.txt"] = _requirements(libs, hashed)
@@ -155,9 +157,8 @@ def render(
 def _check(libs: Libs) -> None:
     """What a Dockerfile has no way for, told by its key; and logins, which must not get into a folder that is given away."""
     for name, value in libs.env.items():
-        if any(ord(char) < 32 or ord(char) == 127 for char in value):
-            what = "a Dockerfile cannot hold a line break or another control character in a variable"
-            raise libs.error(f"env.{name}", None, what, "runner builds it; only --dockerfile cannot")
+        if wrong := syntax.fault(value):
+            raise libs.error(f"env.{name}", None, wrong, _ONLY_HERE)
     for line in libs.pip_rest:
         if any(not _VARIABLES_ONLY.fullmatch(match[1]) for match in _LOGIN.finditer(line)):
             what = "an index address holds a login, which would get into the folder"

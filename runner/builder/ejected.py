@@ -230,9 +230,7 @@ def _r_source(tools: Sequence[str]) -> str:
 def _tools(image: Image) -> str:
     python = syntax.path(image.python)
     name = python.rpartition("/")[2]
-    what = "uv, which installs Python packages" + (
-        ", and py-rattler, which installs conda packages" if image.conda else ""
-    )
+    what = "uv, for Python packages" + (", and py-rattler, for conda packages" if image.conda else "")
     return (
         syntax.comment(f"{what}; by their hashes, with the pip that Python brings.")
         + f"FROM system AS tools\n{_APT_ARGUMENTS}"

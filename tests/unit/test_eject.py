@@ -192,8 +192,8 @@ def test_a_command_stays_one_instruction(command: str) -> None:
 @given(st.lists(HOSTILE | MARKS, max_size=6).map("".join))
 def test_a_value_stays_a_value(value: str) -> None:
     """Read back as both builders read double quotes: a backslash takes the meaning of `"`, `$` and itself away."""
-    if any(ord(char) < 32 or ord(char) == 127 for char in value):
-        with pytest.raises(ValueError, match="control character"):
+    if "\n" in value or "\0" in value:
+        with pytest.raises(ValueError, match="line break"):
             syntax.quoted(value)
         return
     text = syntax.quoted(value)
@@ -238,7 +238,7 @@ def test_a_lock_that_was_tampered_with_is_refused(tmp_path: Path, changed: dict[
         render(libs, replace(lock_of(PULLED), **changed), Material(), SYSTEM)
 
 
-@pytest.mark.parametrize("value", ["two\nlines", "a\rb", "nul\0", "\x1b[31m"])
+@pytest.mark.parametrize("value", ["two\nlines", "nul\0", "\ud800"])
 def test_a_variable_that_a_dockerfile_cannot_hold_is_told_by_its_name(tmp_path: Path, value: str) -> None:
     libs = replace(libs_of(tmp_path, ""), env={"FINE": "x", "GREETING": value})
     with pytest.raises(SpecError, match=r"env\.GREETING: a Dockerfile cannot hold"):

@@ -47,7 +47,7 @@ RUN grep -q '^[^:]*:[^:]*:1000:' /etc/group || echo 'runner:x:1000:' >>/etc/grou
     mkdir -p /home/runner && chown 1000:1000 /home/runner
 
 
-# uv, which installs Python packages, and py-rattler, which installs conda packages; by their hashes, with the pip that Python brings.
+# uv, for Python packages, and py-rattler, for conda packages; by their hashes, with the pip that Python brings.
 FROM system AS tools
 ARG DEBIAN_FRONTEND=noninteractive
 ARG APT_UPDATE

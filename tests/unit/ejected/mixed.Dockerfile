@@ -77,7 +77,7 @@ COPY r/ /mnt/in/
 RUN mkdir /tmp/library && MAKEFLAGS="-j$(nproc)" LC_ALL=C.UTF-8 Rscript --vanilla /mnt/in/install.R
 
 
-# uv, which installs Python packages; by their hashes, with the pip that Python brings.
+# uv, for Python packages; by their hashes, with the pip that Python brings.
 FROM system AS tools
 ARG DEBIAN_FRONTEND=noninteractive
 ARG APT_UPDATE
