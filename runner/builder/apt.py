@@ -29,7 +29,8 @@ class Facts:
 
     versions: package → its versions, newest first. depends: of the packages that were asked for, as `apt-cache depends`
     prints it. installed: the base's own packages, name → version. pythons: command → version. suite: `bookworm`.
-    r_of_base: R's version where the base brings its own R, which Debian's r-cran-* packages do not fit.
+    r_of_base: R's version where the base brings its own R, which Debian's r-cran-* packages do not fit; r_installed: its
+    packages, name → version.
     """
 
     versions: Mapping[str, tuple[str, ...]]
@@ -40,6 +41,7 @@ class Facts:
     pythons: Mapping[str, str]
     suite: str
     r_of_base: str | None
+    r_installed: Mapping[str, str]
 
 
 def ask(session: Session, libs: Libs, image: str, depends: Iterable[str]) -> Facts:
@@ -58,6 +60,7 @@ def simulate(
     session: Session,
     libs: Libs,
     image: str,
+    *,
     stages: Mapping[str, Sequence[str]],
     kept: Sequence[Locked],
     settled: frozenset[str] = frozenset(),
@@ -73,8 +76,10 @@ def simulate(
     Raises:
         BuildError: they exclude each other, or one would remove a package of the image.
     """
-    final = next(stage for stage in reversed(stages) if stages[stage])
-    asked_of = {stage: f"{i}-{stage}" + ".settled" * (stage in settled and stage != final) for i, stage in enumerate(stages)}
+    final = next(stage for stage in reversed(list(stages)) if stages[stage])
+    asked_of = {
+        stage: f"{i}-{stage}" + ".settled" * (stage in settled and stage != final) for i, stage in enumerate(stages)
+    }
     names = {f"stages/{asked_of[stage]}": _lines(asked) for stage, asked in stages.items()}
     pins = "".join(f"Package: {each.name}\nPin: version {each.version}\nPin-Priority: 1001\n\n" for each in kept)
     inputs = {**names, "pins": pins.encode()}
@@ -145,6 +150,7 @@ def _facts(done: Finished) -> Facts:
         pythons=dict(reversed([_pair(line) for line in _read(done, "pythons")])),
         suite=done.answers.get("suite", ""),
         r_of_base=done.answers.get("r_of_base"),
+        r_installed=dict(_pair(line) for line in _read(done, "r_installed")),
     )
 
 

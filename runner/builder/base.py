@@ -30,11 +30,12 @@ _CREATED = "2023-06-10T00:00:00Z"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def ensure(session: Session, libs: Libs, locked: Base | None = None) -> tuple[Image, Base]:
+def ensure(session: Session, libs: Libs, locked: Base | None = None, platform: str | None = None) -> tuple[Image, Base]:
     """The base image, on the engine when this returns, and how a lock names it.
 
     Args:
         locked: the base of the lock; that very image is taken where it can be had, else what its name stands for now.
+        platform: that it must be for, `linux/amd64`; None: the engine's own.
 
     Raises:
         SpecError: the registry knows no such image.
@@ -44,10 +45,10 @@ def ensure(session: Session, libs: Libs, locked: Base | None = None) -> tuple[Im
     reference = libs.base or DEFAULT
     same = locked if locked is not None and locked.reference in {reference, MADE} else None
     image = _locked(session, same) if same is not None else None
-    if image is not None and same is not None:
+    if image is not None and same is not None and _fits(image, platform):
         session.report("base", f"{same.reference}  {image.id[:19]}")
         return image, same
-    image, name = _current(session, libs, reference)
+    image, name = _current(session, libs, reference, platform)
     digest = next((each.partition("@")[2] for each in image.digests if _repository(each) == _repository(reference)), "")
     return image, Base(name, image.id, digest, recipe_hash() if name == MADE else "")
 
@@ -65,28 +66,45 @@ def _locked(session: Session, base: Base) -> Image | None:
         return None
 
 
-def _current(session: Session, libs: Libs, reference: str) -> tuple[Image, str]:
+def _fits(image: Image, platform: str | None) -> bool:
+    return platform is None or f"linux/{image.architecture}" == platform
+
+
+def _current(session: Session, libs: Libs, reference: str, platform: str | None) -> tuple[Image, str]:
     """The image that a name stands for now, and the name."""
     for candidate in (reference, MADE) if reference == DEFAULT else (reference,):
-        if image := session.engine.inspect(candidate):
+        image = session.engine.inspect(candidate)
+        if image is not None and _fits(image, platform):
             session.report("base", f"{candidate}  {image.id[:19]}")
             return image, candidate
     try:
-        image = _pull(session, reference)
+        image = _pull(session, reference, platform)
     except ImageError as error:
         session.note(str(error))
         if reference == DEFAULT:
-            return _make(session, error), MADE
+            image = _make(session, error)
+            if not _fits(image, platform):
+                raise _other_platform(MADE, image, platform) from None
+            return image, MADE
         if error.retryable:
             raise
         raise libs.error("base", libs.base_line, error.message, *error.hints) from None
+    if not _fits(image, platform):
+        raise _other_platform(reference, image, platform)
     session.report("base", f"{reference}  {image.id[:19]}  pulled")
     return image, reference
 
 
-def _pull(session: Session, reference: str) -> Image:
+def _other_platform(reference: str, image: Image, platform: str | None) -> BuildError:
+    return BuildError(
+        f"the base {reference} is for linux/{image.architecture}, and the target runs {platform}",
+        f"name a base that there is for {platform}, or build on a machine of that kind",
+    )
+
+
+def _pull(session: Session, reference: str, platform: str | None = None) -> Image:
     session.report("base", f"pulling {reference} …")
-    return session.engine.pull(reference, lambda text: session.report("base", f"{text} …"))
+    return session.engine.pull(reference, lambda text: session.report("base", f"{text} …"), platform=platform)
 
 
 def _repository(reference: str) -> str:

@@ -66,7 +66,7 @@ def build(libs: Path, *, tag: str | None = None, options: Options | None = None)
     Args:
         libs: the file; requirements.txt, environment.yml and renv.lock are taken as they are.
         tag: a further name for the image.
-        options: `progress` is called with a stage (base, resolve, python, r, apt, conda, pip, run, verify) and a text. A text
+        options: `progress` is called with a stage (base, resolve, python, r, apt, conda, pip, run, verify) and a text. One
             that ends in `…` is movement, to be overwritten by what follows; any other is a thing that happened.
 
     Raises:
@@ -107,7 +107,7 @@ class _Found:
 
 def _build(engine: Engine, path: Path, options: Options) -> _Found:
     from runner.builder import cache, session
-    from runner.builder.failures import Gone
+    from runner.builder.failures import GoneError
     from runner.docker_api.images import is_local
     from runner.docker_api.wire import docker_host
     from runner.errors import BuildError
@@ -137,7 +137,7 @@ def _build(engine: Engine, path: Path, options: Options) -> _Found:
                 return _Found(image)
             try:
                 return _made(place, libs, start, lock)
-            except Gone as gone:
+            except GoneError as gone:
                 if options.locked:
                     raise
                 place.report("resolve", f"{gone.package} cannot be had any more, resolving anew")
@@ -161,14 +161,16 @@ def _lock(session: Session, libs: Libs, options: Options, *, again: bool = False
     if options.locked:
         return _exactly(session, libs, path, old)
     anew = resolve.EVERYTHING in options.upgrade
-    image, of_base = base.ensure(session, libs, old.base if old and not anew else None)
-    new = resolve.resolve(session, libs, image, of_base, old, options.upgrade, again=again)
+    image, of_base = base.ensure(session, libs, old.base if old and not anew else None, options.platform)
+    new = resolve.resolve(session, libs, image, of_base, old=old, upgrade=options.upgrade, again=again)
     if new != old:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             locks.write(path, new)
         except OSError as error:
-            raise BuildError(f"{path} cannot be written: {error.strerror}", "free some space, or mend the folder") from None
+            raise BuildError(
+                f"{path} cannot be written: {error.strerror}", "free some space, or mend the folder"
+            ) from None
         session.report("lock", f"{path.name}  {_changes(old, new)}")
     return image, new
 
@@ -180,7 +182,9 @@ def _exactly(session: Session, libs: Libs, path: Path, lock: Lock | None) -> tup
     if lock is None:
         raise SpecError("there is no lock yet", f"make it: runner build --libs {libs.path}", file=str(path))
     if moved := resolve.moved_on(lock, libs):
-        raise SpecError(f"{libs.path.name} has moved on from it", *moved, "runner build without --locked", file=str(path))
+        raise SpecError(
+            f"{libs.path.name} has moved on from it", *moved, "runner build without --locked", file=str(path)
+        )
     image, of_base = base.ensure(session, libs, lock.base)
     if image.id == lock.base.id:
         return image, lock
@@ -202,7 +206,9 @@ def _changes(old: Lock | None, new: Lock) -> str:
     changed = [f"{name} {before[kind, name]} → {version}" for (kind, name), version in after.items()
                if (kind, name) in before and before[kind, name] != version]  # fmt: skip
     added, gone = len(after.keys() - before.keys()), len(before.keys() - after.keys())
-    counts = [f"{count} {what}" for count, what in ((added, "added"), (len(changed), "changed"), (gone, "removed")) if count]
+    counts = [
+        f"{count} {what}" for count, what in ((added, "added"), (len(changed), "changed"), (gone, "removed")) if count
+    ]
     named = f" ({', '.join(changed[:4])}{' …' if len(changed) > 4 else ''})" if changed else ""
     return f"rewritten: {', '.join(counts) or 'what is asked for'}{named}"
 

@@ -10,18 +10,19 @@ import os
 import tarfile
 from typing import TYPE_CHECKING
 
-from runner.builder import cran
 from runner.builder.cache import cache_dir
 from runner.builder.failures import explain
 from runner.builder.pip import lines
-from runner.builder.repository import make_repository
+from runner.builder.r import services
+from runner.builder.r.repository import make_repository, sources_from_lock
+from runner.builder.r.sysreqs import needs_of
 from runner.builder.stages import APT_STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from runner.builder.repository import Source
+    from runner.builder.r.source import Source
     from runner.builder.session import Session
     from runner.docker_api.images import Image
     from runner.spec.libs import Libs
@@ -56,11 +57,19 @@ class Compiler:
         """The installed packages as a tar, to be unpacked in R's library folder.
 
         Raises:
-            Gone: a source cannot be had any more.
+            GoneError: a source cannot be had any more.
             BuildError: one does not compile.
         """
-        locked = [each for each in self._lock.of("r") if each.source != "debian"]
-        sources = {each.name: each for each in cran.sources_from_lock(locked, self._libs, self._session.ca_bundle)}
+        found = sources_from_lock(
+            self._lock.of("r"),
+            libs_folder=self._libs.path.resolve().parent,
+            ca_bundle=self._session.ca_bundle,
+            r_version=self._lock.r,
+            machine=services.machine(self._lock.platform.rpartition("/")[2]),
+            repos=services.repositories(self._libs.repos),
+            report=lambda text: self._session.report("r", text),
+        )
+        sources = {source.name: source for source in found}
         files = {name: self._file(name, sources) for name in sources}
         missing = [name for name, file in files.items() if not file.exists()]
         if missing:
@@ -77,7 +86,7 @@ class Compiler:
         image = self._core()
         if any(source.compiled for source in todo):
             image = self._extend("r-tools", _COMPILERS, image)
-            if needed := cran.system_requirements(todo):
+            if self._libs.sysreqs and (needed := needs_of(todo).build):
                 image = self._extend("r-sysreqs", needed, image)
         debian = [each for each in self._lock.of("apt") if each.stage in APT_STAGES[2:]]
         inputs["binary"] = lines(f"{each.name}={each.version}" for each in debian)
@@ -98,7 +107,7 @@ class Compiler:
         """Of the source, of R, of the base, and of everything that is compiled or linked into it."""
         source = sources[name]
         needs: list[str] = []
-        for need in cran.needs(source):
+        for need, _ in source.dependencies:
             if need in sources and need not in seen:
                 needs.append(self._key(need, sources, (*seen, name)))
             elif debian := self._lock.find("r", need):

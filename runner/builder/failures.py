@@ -44,11 +44,11 @@ _KNOWN_PIP = Path(__file__).parent / "known_pip.txt"
 """Names that a slip most likely meant, one a line: an index cannot be asked for names like one."""
 
 
-class Gone(BuildError):
-    """A locked package cannot be had any more. package: its name."""
+class GoneError(BuildError):
+    """A locked package cannot be had any more. package: its name, perhaps with its version."""
 
-    def __init__(self, kind: str, package: str, why: str = "") -> None:
-        super().__init__(f"{kind}: {package} of the lock cannot be had any more", *([why] if why else []))
+    def __init__(self, package: str, message: str, *hints: str) -> None:
+        super().__init__(message, *hints)
         self.package = package
 
 

@@ -1,30 +1,32 @@
 """Build the stages of a lock that the engine does not have yet, each committed as a layer that later builds go on from.
 
-A layer tells by a label which keys it holds (see stages.py). A build starts at the layer that holds most of what is wanted and
-nothing else, and adds what is missing: an unchanged beginning, an earlier build that was killed, and the image that one more
+A layer tells by a label which keys it holds (see stages.py). A build starts at the layer that holds most of what is wanted
+and nothing else, and adds what is missing: an unchanged beginning, an earlier build that was killed, and an image that a
 library is added to are all the same case.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from runner.builder import pip
 from runner.builder.compiled import Compiler
-from runner.builder.failures import Gone, explain, gone
+from runner.builder.failures import GoneError, explain, gone
 from runner.builder.recipe import LAYER_NAME, layer_tag
-from runner.builder.stages import APT_STAGES, Stage, content
+from runner.builder.stages import Stage, content
 from runner.builder.stages import stages as stages_of
 from runner.docker_api.images import Config
 from runner.errors import BuildError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from runner.builder.session import Finished, Session
+    from runner.builder.session import Session
     from runner.docker_api.images import Image, Mount
     from runner.spec.libs import Libs
     from runner.spec.lock import Lock, Locked
@@ -34,7 +36,7 @@ CONTENT_LABEL = "runner.content"
 DEPTH_LABEL = "runner.depth"
 
 _VENV = "/opt/venv"
-_CONDA = "/opt/conda"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MAX_DEPTH = 18
 """Layers on the base. Each costs a container some start time, and an engine allows 127; a flat image has at most nine."""
 
@@ -46,6 +48,17 @@ class Start:
     image: Image
     held: frozenset[str] = frozenset()
     depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a step gets: files below /mnt/in, further mounts; env: variables that the layer sets in the image."""
+
+    inputs: Mapping[str, bytes]
+    mounts: tuple[Mount, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    quiet: bool = False
+    """Without network settings and credentials."""
 
 
 class Layers:
@@ -61,7 +74,7 @@ class Layers:
         """Build what is missing: (the image that was gone on from, the image with all stages).
 
         Raises:
-            Gone: a locked package cannot be had any more.
+            GoneError: a locked package cannot be had any more.
             SpecError, BuildError: a layer cannot be built; those before it stay for the next build.
         """
         start = current = self._nearest(stages)
@@ -104,41 +117,52 @@ class Layers:
     def _add(self, stage: Stage, missing: Sequence[Locked], current: Start) -> Start:
         held = current.held | stage.keys
         marks = {BASE_LABEL: self._base.id, CONTENT_LABEL: " ".join(sorted(held)), DEPTH_LABEL: str(current.depth + 1)}
-        image = self._build(stage, missing, current.image, marks)
+        self._session.report(_shown(stage.name), f"{len(missing) or ''} {_DOING[stage.name]} …".strip())
+        given = self._given(stage, missing, current.image)
+        tag = layer_tag(_digest(self._base.id, *sorted(held)))
+        image = self._run(stage.name, stage.script, tag, current.image, given=given, labels=marks)
         size = max(0, image.size_bytes - current.image.size_bytes) / (1 << 20)
         self._session.report(_shown(stage.name), f"{self._what(stage, missing, image)}  +{size:.0f} MiB")
         return Start(image, held, current.depth + 1)
 
-    def _build(self, stage: Stage, missing: Sequence[Locked], parent: Image, marks: Mapping[str, str]) -> Image:
+    def _given(self, stage: Stage, missing: Sequence[Locked], parent: Image) -> Given:
+        """What a stage's script gets to install the missing packages."""
         libs = self._libs
-        env: dict[str, str] = {}
-        inputs: dict[str, bytes] = {}
-        mounts: tuple[Mount, ...] = ()
+        packages = pip.lines(f"{each.name}={each.version}" for each in missing)
         match stage.name:
             case "python":
-                inputs["user"] = (libs.user or "").encode()
-                inputs["python"] = (libs.python or "").encode()
-                env["LANG"] = parent.env.get("LANG", "C.UTF-8")
+                inputs = {
+                    "packages": packages,
+                    "user": (libs.user or "").encode(),
+                    "python": (libs.python or "").encode(),
+                }
+                return Given(inputs, env={"LANG": parent.env.get("LANG", "C.UTF-8")})
+            case "r" | "apt" | "r-binary":
+                return Given({"packages": packages})
             case "r-source":
-                inputs["library.tar"] = self._compiled(missing)
+                return Given({"library.tar": self._compiled(missing)})
             case "conda":
-                from runner.builder import conda
-
-                given = conda.prepare(self._session, missing)
-                inputs, mounts = given.inputs, given.mounts
-                env = {"PATH": _before(parent, f"{_CONDA}/bin"), "CONDA_PREFIX": _CONDA}
+                return self._conda(list(stage.items.values()), missing, parent)
             case "pip":
+                python = parent.labels.get("runner.conda.python") or parent.labels["runner.python"]
                 inputs = {f"src/{name}": raw for name, raw in pip.sources(libs).items()}
-                inputs["python"] = (parent.labels.get("runner.conda.python") or parent.labels["runner.python"]).encode()
-                inputs["requirements.txt"] = pip.requirements(libs, missing)
-                env = {"PATH": _before(parent, f"{_VENV}/bin"), "VIRTUAL_ENV": _VENV}
+                inputs |= {"python": python.encode(), "requirements.txt": pip.requirements(libs, missing)}
+                return Given(inputs, env={"PATH": _with_venv(parent), "VIRTUAL_ENV": _VENV})
             case "run":
                 inputs = {f"run/{index:03}": command.encode() for index, command in enumerate(libs.run)}
-                inputs |= {f"secrets/{name}": os.environb[name.encode()] for name in self._session.secrets}
-        if stage.name in APT_STAGES:
-            inputs["packages"] = pip.lines(f"{each.name}={each.version}" for each in missing)
-        self._session.report(_shown(stage.name), f"{len(missing) or ''} {_DOING[stage.name]} …".strip())
-        return self._run(stage, parent, inputs, mounts=mounts, env=env, labels=marks)
+                secrets = {f"secrets/{name}": os.environb[name.encode()] for name in self._session.secrets}
+                return Given(inputs | secrets)
+
+    def _conda(self, packages: Sequence[Locked], missing: Sequence[Locked], parent: Image) -> Given:
+        from runner.builder import conda_fetch
+
+        session, libs = self._session, self._libs
+        files = conda_fetch.fetch(
+            missing, conda_fetch.channels(libs), session.ca_bundle, lambda text: session.report("conda", text)
+        )
+        inputs, mounts = conda_fetch.inputs(packages, files, libs.conda, session.work / f"conda-{token_hex(3)}")
+        env = conda_fetch.environment(parent.env.get("PATH", _PATH))
+        return Given(inputs, mounts, env, quiet=True)
 
     def _compiled(self, packages: Sequence[Locked]) -> bytes:
         assert self._lock is not None  # noqa: S101 - R's stages come of a lock
@@ -148,44 +172,34 @@ class Layers:
 
     def _apt_layer(self, name: str, packages: Sequence[str], parent: Image) -> Image:
         """An image of its own with some Debian packages, whichever version apt has; found again by name and parent."""
-        text = "".join(f"{package}\n" for package in packages)
-        key = hashlib.sha256(f"{name} {parent.id} {text}".encode()).hexdigest()
-        found = None if self._session.no_cache else self._session.engine.inspect(layer_tag(key))
-        stage = Stage(name, "apt.sh", key)
-        marks = {CONTENT_LABEL: "", BASE_LABEL: "", DEPTH_LABEL: "0"}
-        return found or self._run(stage, parent, {"packages": text.encode()}, labels=marks)
+        given = Given({"packages": pip.lines(packages)})
+        tag = layer_tag(_digest(name, parent.id, *packages))
+        if not self._session.no_cache and (found := self._session.engine.inspect(tag)):
+            return found
+        self._session.report("r", f"{name.removeprefix('r-')} …")
+        labels = {BASE_LABEL: "", CONTENT_LABEL: "", DEPTH_LABEL: "0"}  # nothing is ever added to it
+        return self._run(name, "apt.sh", tag, parent, given=given, labels=labels)
 
     def _run(
-        self,
-        stage: Stage,
-        parent: Image,
-        inputs: Mapping[str, bytes],
-        *,
-        labels: Mapping[str, str],
-        mounts: tuple[Mount, ...] = (),
-        env: Mapping[str, str] | None = None,
+        self, name: str, script: str, tag: str, parent: Image, *, given: Given, labels: Mapping[str, str]
     ) -> Image:
         session = self._session
-        argv = ("/bin/sh", f"/mnt/in/{stage.script}")
-        content_key = hashlib.sha256(f"{labels[BASE_LABEL]} {labels[CONTENT_LABEL]} {stage.own}".encode()).hexdigest()
-        tag = layer_tag(stage.own if not labels[CONTENT_LABEL] else content_key)
-        with session.step(stage.name, parent.id, argv, inputs, mounts=mounts) as done:
-            self._check(stage, done)
+        argv = ("/bin/sh", f"/mnt/in/{script}")
+        with session.step(name, parent.id, argv, given.inputs, mounts=given.mounts, quiet=given.quiet) as done:
+            if done.ran.exit_code:
+                if what := gone(done.lines):
+                    fix = "have it resolved anew: runner build, without --locked"
+                    raise GoneError(what, f"{name}: {what} of the lock cannot be had any more", fix)
+                log = session.log_path
+                raise explain(name, self._libs, done.lines, done.ran.exit_code, oom=done.ran.oom, log=log)
             answers = {key: value for key, value in done.answers.items() if key.startswith("runner.")}
-            config = Config(env or {}, {**answers, **labels}, comment=f"runner: {stage.name}")
+            env = {**given.env, **json.loads(done.answers.get("conda.env", "{}"))}
+            config = Config(env, {**answers, **labels}, comment=f"runner: {name}")
             identifier = session.replacing(tag, lambda: done.ran.commit(config, tag))
         image = session.engine.inspect(identifier)
         if image is None:
             raise BuildError(f"the engine committed {tag}, but does not have it", "build again")
         return image
-
-    def _check(self, stage: Stage, done: Finished) -> None:
-        if not done.ran.exit_code:
-            return
-        if name := gone(done.lines):
-            raise Gone(stage.name, name)
-        log = self._session.log_path
-        raise explain(stage.name, self._libs, done.lines, done.ran.exit_code, oom=done.ran.oom, log=log)
 
     def _what(self, stage: Stage, missing: Sequence[Locked], image: Image) -> str:
         match stage.name:
@@ -215,14 +229,15 @@ _DOING = {
 }
 
 
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
 def _shown(stage: str) -> str:
     return stage.split("-", maxsplit=1)[0]
 
 
-def _before(parent: Image, folder: str) -> str:
-    """PATH with a folder in front: the virtual environment's before conda's before the system's."""
-    path = parent.env.get("PATH", "/usr/local/bin:/usr/bin:/bin").split(":")
-    rest = [each for each in path if each not in {folder, f"{_VENV}/bin"}]
-    venv = [f"{_VENV}/bin"] if f"{_VENV}/bin" in path and folder != f"{_VENV}/bin" else []
-    return ":".join([*venv, folder, *rest])
-
+def _with_venv(parent: Image) -> str:
+    """PATH with the virtual environment in front: what pip installed wins over conda, conda over Debian."""
+    path = parent.env.get("PATH", _PATH).split(":")
+    return ":".join([f"{_VENV}/bin", *(each for each in path if each != f"{_VENV}/bin")])

@@ -25,9 +25,7 @@ _NAMED = re.compile(r"([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])? @ (\S+)")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
-def resolve(
-    session: Session, libs: Libs, image: Image, python: str, kept: Iterable[Locked]
-) -> tuple[Locked, ...]:
+def resolve(session: Session, libs: Libs, image: Image, python: str, kept: Iterable[Locked]) -> tuple[Locked, ...]:
     """Every Python package that is needed, exactly.
 
     Args:
@@ -114,4 +112,3 @@ def _of_file(source: str) -> tuple[str, str]:
         return str(name), str(version)
     except ValueError:
         return "", ""
-

@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING
 
 from runner.assets import asset
 from runner.builder.cache import cache_dir
-from runner.errors import SpecError
 from runner.spec.lock import lock_name
-from runner.spec.requirements import Asked, collect, default_name
-from runner.spec.yamldoc import Document, decode, parse, read_bytes
+from runner.spec.named import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +24,6 @@ STEPS = Path(__file__).parent / "steps"
 """The scripts that run inside build containers."""
 
 _CONTRACT = re.compile(r"^CONTRACT(?:\s*:\s*[\w.\[\]]+)?\s*=\s*(\d+)", re.MULTILINE)
-_NAME = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 
 
 LAYER_NAME = "localhost/runner-layer:"
@@ -45,16 +42,15 @@ def content_tag(libs: Path) -> str:
     Raises:
         SpecError: the file, or one that it names, cannot be read.
     """
-    raw = read_bytes(libs, shown=str(libs))
-    document = parse(decode(raw, str(libs)), str(libs))
+    found = named(libs)
     digest = hashlib.sha256(f"{steps_hash()} {bootstrap_hash()}\n".encode())
-    digest.update(raw)
-    for name, content in named_files(_files(document, libs), libs.resolve().parent).items():
+    digest.update(found.raw)
+    for name, content in named_files(found.files, found.folder).items():
         digest.update(f"\n{name} {len(content)}\n".encode())
         digest.update(content)
     lock = lock_path(libs)
     digest.update(lock.read_bytes() if lock.exists() else b"")
-    return f"localhost/{_image_name(document, libs)}:{digest.hexdigest()[:16]}"
+    return f"localhost/{found.name}:{digest.hexdigest()[:16]}"
 
 
 def lock_path(libs: Path) -> Path:
@@ -111,21 +107,3 @@ def _folder_hash(folder: Path) -> str:
         digest.update(f"{path.relative_to(folder).as_posix()} {len(raw)}\n".encode())
         digest.update(raw)
     return digest.hexdigest()
-
-
-def _files(document: Document, libs: Path) -> list[Path]:
-    items = document.data.get("pip")
-    texts = items if isinstance(items, list) else []
-    asked = [
-        Asked(text, document.file, document.line(("pip", index)) or 1, "pip")
-        for index, text in enumerate(texts)
-        if isinstance(text, str)
-    ]
-    return collect(asked, libs.resolve().parent).files
-
-
-def _image_name(document: Document, libs: Path) -> str:
-    name = document.data.get("name") or default_name(libs)
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise SpecError("not an image name", file=document.file, line=document.line(("name",)), key="name")
-    return name

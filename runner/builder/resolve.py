@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.builder import apt, cran, pip
+from runner.builder import apt, pip
 from runner.builder.layers import Layers
+from runner.builder.r import services, sysreqs
+from runner.builder.r.resolver import Resolver
 from runner.builder.stages import python_stage
 from runner.spec import rversion
-from runner.spec.lock import Locked, Lock
+from runner.spec.lock import Lock, Locked
+from runner.spec.places import files_below
 from runner.spec.requirements import local_archive
 
 if TYPE_CHECKING:
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 
     from runner.builder.session import Session
     from runner.docker_api.images import Image
-    from runner.spec.libs import Libs
+    from runner.spec.libs import Libs, Package
     from runner.spec.lock import Base, LockedKind
 
 EVERYTHING = "*"
@@ -44,7 +48,7 @@ def declared(libs: Libs) -> dict[str, tuple[str, ...]]:
         "apt": [each.spec for each in libs.apt],
         "conda": [each.spec for each in libs.conda],
         "conda.channels": libs.conda_channels if libs.conda else [],
-        "r": [f"{each.kind} {each.spec}{cran.fingerprint(each)}" for each in libs.r_packages] or ["R"] * libs.r,
+        "r": [f"{each.kind} {each.spec}{_fingerprint(each)}" for each in libs.r_packages] or ["R"] * libs.r,
         "r.repos": libs.repos,
         "r.snapshot": [libs.snapshot or ""],
         "r.sysreqs": ["auto" if libs.sysreqs else "none"],
@@ -53,6 +57,17 @@ def declared(libs: Libs) -> dict[str, tuple[str, ...]]:
         "pip.files": [f"{path} sha256:{sha256(file.read_bytes()).hexdigest()}" for path, file in archives.items()],
     }
     return {key: tuple(items) for key, items in found.items() if any(items) and items != ["auto"]}
+
+
+def _fingerprint(package: Package) -> str:
+    """A local R package counts by its files."""
+    if package.remote is None or package.remote.kind != "path":
+        return ""
+    digest = sha256()
+    for file in files_below(Path(package.remote.target)):
+        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+        digest.update(file.read_bytes())
+    return f" sha256:{digest.hexdigest()}"
 
 
 def moved_on(lock: Lock, libs: Libs) -> list[str]:
@@ -72,9 +87,9 @@ def resolve(
     libs: Libs,
     image: Image,
     base: Base,
-    old: Lock | None,
-    upgrade: frozenset[str] = frozenset(),
     *,
+    old: Lock | None = None,
+    upgrade: frozenset[str] = frozenset(),
     again: bool = False,
 ) -> Lock:
     """The lock of a libs file.
@@ -141,7 +156,7 @@ class _Resolution:
         if kept_apt is not None and kept_r is not None and self.old is not None:
             return kept_apt, kept_r, self.old.r
         self.session.report("resolve", "asking apt …")
-        depends = cran.system_packages() if libs.r_packages and libs.sysreqs else ()
+        depends = sysreqs.debian_packages() if libs.r_packages and libs.sysreqs else ()
         facts = apt.ask(self.session, libs, self.image.id, depends)
         apt.check(libs.apt, facts)
         r_version = _r_version(libs, facts)
@@ -156,7 +171,10 @@ class _Resolution:
             "r-binary": binary,
         }
         kept = [each for each in self._preferred("apt") if each.stage != BASE_STAGE]
-        installed = apt.simulate(self.session, libs, self.image.id, stages, kept, self._settled()) if any(stages.values()) else ()
+        installed: tuple[Locked, ...] = ()
+        if any(stages.values()):
+            settled = self._settled()
+            installed = apt.simulate(self.session, libs, self.image.id, stages=stages, kept=kept, settled=settled)
         if self.base.recipe:
             names = {each.name for each in installed}
             own = {name: version for name, version in facts.installed.items() if name not in names}
@@ -175,23 +193,28 @@ class _Resolution:
         if not libs.r_packages:
             return (), []
         self.session.report("resolve", f"{len(libs.r_packages)} R packages …")
-        debian = {name: versions for name, versions in facts.versions.items() if name.startswith(("r-cran-", "r-bioc-"))}
-        resolver = cran.Resolver(
+        debian = {
+            name: versions for name, versions in facts.versions.items() if name.startswith(("r-cran-", "r-bioc-"))
+        }
+        resolver = Resolver(
             {} if facts.r_of_base else debian,
-            cran.repositories(libs.repos),
+            services.repositories(libs.repos),
             r_version,
             self.session.ca_bundle,
             snapshot=libs.snapshot,
             debian_suite=facts.suite,
             libs_folder=libs.path.resolve().parent,
+            machine=services.machine(self.image.architecture),
+            installed=facts.r_installed,
+            report=lambda text: self.session.report("resolve", text),
         )
         resolved = resolver.resolve(libs.r_packages, {each.name: each for each in self._preferred("r")})
-        needed = cran.runtime_of(resolved.sysreqs, facts.depends) if libs.sysreqs else ()
-        wanted = [f"{binary.package}={binary.version}" for binary in resolved.binary.values()]
+        wanted = [f"{binary.package}={binary.debian_version}" for binary in resolved.binary.values()]
+        needed = (*sysreqs.runtime_of(resolved.sysreqs, facts.depends), *resolved.sysreqs_run) if libs.sysreqs else ()
         self.session.report(
             "resolve", f"{len(libs.r_packages)} R: {len(wanted)} Debian binaries, {len(resolved.source)} from source"
         )
-        return cran.locked(resolved), [*wanted, *needed]
+        return resolved.locked(), [*wanted, *needed]
 
     def _conda(self) -> tuple[Locked, ...]:
         libs = self.libs
@@ -204,7 +227,7 @@ class _Resolution:
 
         self.session.report("resolve", f"{len(libs.conda)} conda packages …")
         platform = f"linux/{self.image.architecture}"
-        return conda.solve(
+        found = conda.solve(
             libs.conda,
             libs.conda_channels,
             python=libs.python,
@@ -213,6 +236,8 @@ class _Resolution:
             ca_bundle=self.session.ca_bundle,
             upgrade=self.upgrade,
         )
+        conda.refuse_second_r(libs, found)
+        return found
 
     def _pip(self, image: Image, python: str) -> tuple[Locked, ...]:
         if not self.libs.pip:

@@ -99,7 +99,7 @@ class Session:
     no_cache: bool = False
     fresh: bool = False
     """Ask the mirrors anew, whatever was fetched before."""
-    variables: tuple[str, ...] = ()
+    variables: frozenset[str] = frozenset()
     """Further variables of the user's environment that steps see: those that requirements refer to."""
     secrets: tuple[str, ...] = ()
     """Variables of the user's environment whose values `run` commands find below /run/secrets."""
@@ -209,7 +209,7 @@ def opened(
     ca_bundle: Path | None,
     no_cache: bool = False,
     fresh: bool = False,
-    variables: tuple[str, ...] = (),
+    variables: frozenset[str] = frozenset(),
     secrets: tuple[str, ...] = (),
 ) -> Iterator[Session]:
     """A session with its log and work folder; the folder is removed at the end, the log stays.

@@ -10,9 +10,10 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from runner.builder.recipe import STEPS
+from runner.spec.lock import DEBIAN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from runner.spec.libs import Libs
     from runner.spec.lock import Lock, Locked
 
-_SCRIPTS = {
+StageName = Literal["python", "r", "apt", "r-binary", "r-source", "conda", "pip", "run"]
+_SCRIPTS: Mapping[StageName, tuple[str, ...]] = {
     "python": ("system.sh",),
     "r": ("r_core.sh",),
     "apt": ("apt.sh",),
@@ -39,7 +41,7 @@ APT_STAGES = ("python", "r", "apt", "r-binary")
 class Stage:
     """One layer to be. items: key → package. own: the key of what it does besides, "" when it only installs packages."""
 
-    name: str
+    name: StageName
     script: str
     own: str = ""
     items: Mapping[str, Locked] = field(default_factory=dict)
@@ -57,7 +59,7 @@ def stages(libs: Libs, lock: Lock) -> tuple[Stage, ...]:
         _stage("r", _apt(lock, "r"), "R" if lock.r else ""),
         _stage("apt", _apt(lock, "apt")),
         _stage("r-binary", _apt(lock, "r-binary")),
-        _stage("r-source", (each for each in lock.of("r") if each.source != "debian")),
+        _stage("r-source", (each for each in lock.of("r") if each.source != DEBIAN)),
         _stage("conda", lock.of("conda")),
         _stage("pip", lock.of("pip")),
     ]
@@ -82,7 +84,7 @@ def _apt(lock: Lock, stage: str) -> Iterable[Locked]:
     return (each for each in lock.of("apt") if each.stage == stage)
 
 
-def _stage(name: str, packages: Iterable[Locked], own: str = "") -> Stage:
+def _stage(name: StageName, packages: Iterable[Locked], own: str = "") -> Stage:
     scripts = _SCRIPTS[name]
     salt = _script_hash("common.sh", "apt.conf", *scripts)
     items = {_key(salt, _identity(each)): each for each in packages}
@@ -90,7 +92,7 @@ def _stage(name: str, packages: Iterable[Locked], own: str = "") -> Stage:
 
 
 def _identity(package: Locked) -> list[object]:
-    """What makes it the same package. Of an index's version every file is as good; what has an address is told by its hash."""
+    """What makes it the same package. Of an index every file of the version is as good; others are told by their hash."""
     hashes = package.hashes if package.source else ()
     return [package.kind, package.name, package.version, package.build, package.source, *hashes]
 

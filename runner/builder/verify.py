@@ -4,7 +4,10 @@ image committed under its name. What does not load is named, and nothing is tagg
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qs
 
 from runner.builder.failures import explain
 from runner.builder.recipe import bootstrap_files, contract
@@ -12,9 +15,10 @@ from runner.docker_api.images import Config
 from runner.errors import BuildError
 from runner.spec import rversion
 from runner.spec.libs import R_KINDS
+from runner.spec.lock import DEBIAN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from runner.builder.session import Session
     from runner.docker_api.images import Image
@@ -41,27 +45,28 @@ def finish(session: Session, libs: Libs, lock: Lock, image: Image, tag: str) -> 
         BuildError: a library does not load, or what is installed is not what the lock says; nothing was tagged.
     """
     user = image.labels["runner.user"]
-    of = {kind: [each.name for each in libs.declared if each.kind == kind] for kind in ("apt", "conda")}
+    wanted = tuple(_named(package, libs, lock) for package in libs.declared)
+    of = {kind: [each.name for each in wanted if _loader(each) == kind] for kind in ("apt", "conda", "r", "pip")}
     declared = {
         "user": user,
         "env": dict(libs.env),
         "apt": of["apt"],
         "conda": {name: libs.imports.get(name) for name in of["conda"]},
-        "r": [each.name for each in libs.r_packages],
-        "r_installed": bool(lock.of("r")),
-        "pip": {package.name: libs.imports.get(package.name) for package in libs.pip},
+        "r": of["r"],
+        "r_installed": bool(of["r"] or lock.of("r")),
+        "pip": {name: libs.imports.get(name) for name in of["pip"]},
         "manifest": {"name": libs.name, "image": tag, "lock": json.loads(lock.to_text())},
     }
     inputs = {f"bootstrap/{name}": raw for name, raw in bootstrap_files().items()}
     inputs["declared.json"] = json.dumps(declared).encode()
-    if libs.declared:
-        session.report("verify", f"loading {len(libs.declared)} declared libraries …")
+    if wanted:
+        session.report("verify", f"loading {len(wanted)} declared libraries …")
     argv = (image.labels["runner.python"], "-I", "-S", "/mnt/in/finish.py")
     with session.step("verify", image.id, argv, inputs, tmpfs=_TMPFS, quiet=True) as done:
         if done.ran.exit_code:
             raise explain("verify", libs, done.lines, done.ran.exit_code, oom=done.ran.oom, log=session.log_path)
         verified = json.loads((done.out / "verified.json").read_bytes())
-        loaded = _judge(session, libs, verified)
+        loaded = _judge(session, wanted, verified)
         _compare(session, lock, verified["installed"])
         config = _config(libs, lock, user, tag, loaded)
         identifier = session.replacing(tag, lambda: done.ran.commit(config, tag))
@@ -71,6 +76,33 @@ def finish(session: Session, libs: Libs, lock: Lock, image: Image, tag: str) -> 
     if final is None:
         raise BuildError(f"the engine committed {tag}, but does not have it", "build again")
     return final
+
+
+def _loader(package: Package) -> str:
+    return "r" if package.kind in R_KINDS else package.kind
+
+
+def _named(package: Package, libs: Libs, lock: Lock) -> Package:
+    """A declared package by its real name: what an R package of GitHub, an address or a folder is called, its DESCRIPTION
+    says, and the lock."""
+    if package.remote is None:
+        return package
+    remote, folder = package.remote, libs.path.resolve().parent
+    for each in lock.of("r"):
+        address, _, fragment = each.source.partition("#")
+        match remote.kind:
+            case "github":
+                asked = parse_qs(fragment)
+                same = f"/repos/{remote.target}/tarball/" in address and asked.get("subdir", [None])[0] == remote.subdir
+            case "path":
+                same = (
+                    address.startswith(("./", "../")) and (folder / address).resolve() == Path(remote.target).resolve()
+                )
+            case "url":
+                same = address == remote.target.partition("#")[0]
+        if same:
+            return replace(package, name=each.name)
+    return package
 
 
 def libraries_of(image: Image) -> tuple[Library, ...]:
@@ -97,16 +129,14 @@ def _compare(session: Session, lock: Lock, installed: Mapping[str, Mapping[str, 
     """
     differs = []
     for each in lock.packages:
-        if each.kind == "r" and each.source == "debian":
+        if each.kind == "r" and each.source == DEBIAN:
             continue  # told by apt's own entry
         found = installed[each.kind].get(each.name)
         # Of a source repository the version is not known before it is built.
         if found is None or (each.version and _plain(found) != _plain(each.version)):
             differs.append(f"{each.kind}: {each.name}: {each.version} in the lock, {found or 'nothing'} in the image")
     if differs:
-        raise BuildError(
-            "the image does not hold what the lock says", *differs[:10], f"full log: {session.log_path}"
-        )
+        raise BuildError("the image does not hold what the lock says", *differs[:10], f"full log: {session.log_path}")
 
 
 def _plain(version: str) -> str:
@@ -114,10 +144,10 @@ def _plain(version: str) -> str:
     return version.replace("-", ".")
 
 
-def _judge(session: Session, libs: Libs, verified: Mapping[str, Any]) -> tuple[Library, ...]:
+def _judge(session: Session, declared: Iterable[Package], verified: Mapping[str, Any]) -> tuple[Library, ...]:
     loaded, failed = [], []
-    for package in libs.declared:
-        result = verified["r" if package.kind in R_KINDS else package.kind][package.name]
+    for package in declared:
+        result = verified[_loader(package)][package.name]
         if error := _wrong(package, result):
             if package.marker and error == "not installed" and not _applies(package.marker, verified["markers"]):
                 continue

@@ -4,36 +4,59 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runner import console
 from runner.spec.values import human_size, human_time
 
+if TYPE_CHECKING:
+    from runner.builder import BuiltImage
 
-def build(
-    libs: Annotated[Path, typer.Option("--libs", metavar="FILE", help="The file that lists the libraries.")] = Path(
-        "libs.yaml"
-    ),
+OPTIONAL_VALUES = {"--upgrade": "*"}
+"""Options that may stand without a value: what they mean then. The parser knows none such; see command.py."""
+
+
+def build(  # noqa: PLR0917 - the signature is the command line
+    libs: Annotated[
+        Path,
+        typer.Option("--libs", metavar="FILE", help="libs.yaml, requirements.txt, environment.yml or renv.lock."),
+    ] = Path("libs.yaml"),
     tag: Annotated[str | None, typer.Option("--tag", metavar="T", help="A further name for the image.")] = None,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Build exactly the lock; fail when the file has moved on from it.")
+    ] = False,
+    upgrade: Annotated[
+        list[str] | None,
+        typer.Option("--upgrade", metavar="[PKG]", help="Resolve this package anew; without a name, all. Repeatable."),
+    ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option("--secret", metavar="NAME", help="A variable that `run` commands find in /run/secrets/NAME."),
+    ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Build every layer anew.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the image as JSON.")] = False,
 ) -> None:
-    """Build the image of a libs.yaml. Every library is loaded before it is tagged; unchanged, nothing is built."""
+    """Build the image of a libs.yaml from its lock, which is made or kept up to date beside it. Every library is loaded
+    before the image is tagged; unchanged, nothing is built."""
     from runner.api import build as build_image
 
     began = time.monotonic()
-    image = build_image(libs, tag=tag, no_cache=no_cache, say=console.say)
+    image = build_image(
+        libs, tag=tag, no_cache=no_cache, locked=locked, upgrade=upgrade or (), secrets=secret or (), say=console.say
+    )
     if json:
-        console.result_json(
-            {
-                "id": image.id, "tag": image.tag, "name": image.name, "size_bytes": image.size_bytes,
-                "added_bytes": image.added_bytes, "built": image.built, "libraries": list(image.libraries),
-                "seconds": round(time.monotonic() - began, 3), "log": str(image.log) if image.log else None,
-            }
-        )  # fmt: skip
+        console.result_json(_as_json(image, time.monotonic() - began))
         return
     added = f"  (+{human_size(image.added_bytes)})" if image.built else "  (unchanged, nothing was built)"
     console.result(f"{image.tag}  {image.id[:19]}…  {human_size(image.size_bytes)}{added}")
     console.say("", f"done in {human_time(time.monotonic() - began)}")
+
+
+def _as_json(image: BuiltImage, seconds: float) -> dict[str, object]:
+    return {
+        "id": image.id, "tag": image.tag, "name": image.name, "size_bytes": image.size_bytes,
+        "added_bytes": image.added_bytes, "built": image.built, "libraries": list(image.libraries),
+        "seconds": round(seconds, 3), "log": str(image.log) if image.log else None, "lock": str(image.lock),
+    }  # fmt: skip

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runner import console
 from runner.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 _EPILOG = (
     "Exit codes: `submit --wait` and `wait` exit with the script's own code (128+n for signal n, 124 timeout, 137 out of "
@@ -19,6 +22,7 @@ _EPILOG = (
 
 _COMMANDS = {
     "build": "build:build",
+    "schema": "schema:schema",
     "submit": "submit:submit",
     "logs": "runs:logs",
     "status": "runs:status",
@@ -75,6 +79,10 @@ def execute(argv: list[str]) -> int:
 
         cut = argv.index("--")
         argv, script_args[:] = argv[:cut], argv[cut + 1 :]
+    if argv and argv[0] == "build":
+        from runner.cli.build import OPTIONAL_VALUES
+
+        argv = list(_with_values(argv, OPTIONAL_VALUES))
     try:
         app = application(argv[0] if argv and argv[0] in _COMMANDS else None)
         result = app(args=argv, prog_name="runner", standalone_mode=False)
@@ -97,6 +105,13 @@ def execute(argv: list[str]) -> int:
             return UsageError.exit_code
         raise _wrong_usage(problem, argv) from None
     return result if isinstance(result, int) else 0
+
+
+def _with_values(argv: list[str], defaults: Mapping[str, str]) -> Iterator[str]:
+    """The arguments, with a value for each option that may stand without one."""
+    for index, argument in enumerate(argv):
+        alone = index + 1 == len(argv) or argv[index + 1].startswith("-")
+        yield f"{argument}={defaults[argument]}" if argument in defaults and alone else argument
 
 
 def _came_from_typer(problem: Exception) -> bool:

@@ -118,8 +118,8 @@ class Engine:
             if (tags := [tag for tag in each.get("RepoTags") or () if tag != "<none>:<none>"])
         ]
 
-    def pull(self, reference: str, progress: Callable[[str], None]) -> Image:
-        """Pull an image; `progress` gets one short text per change.
+    def pull(self, reference: str, progress: Callable[[str], None], *, platform: str | None = None) -> Image:
+        """Pull an image, of that platform (`linux/amd64`) or the engine's own; `progress` gets one short text per change.
 
         Raises:
             ImageError: it cannot be had. Not retryable when the registry knows no such image or denies it.
@@ -128,7 +128,7 @@ class Engine:
 
         name, tag = _split(reference)
         try:
-            for item in self._client.pull(name, tag=tag, stream=True, decode=True):
+            for item in self._client.pull(name, tag=tag, stream=True, decode=True, platform=platform):
                 if "error" in item:
                     raise _pull_error(reference, str(item["error"]))
                 if text := _pull_progress(item):

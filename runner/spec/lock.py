@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 VERSION = 1
 LockedKind = Literal["apt", "conda", "r", "pip"]
+DEBIAN = "debian"
+"""The source of an R package that apt installs."""
 KINDS: tuple[LockedKind, ...] = ("apt", "conda", "r", "pip")
+_ALWAYS = ("kind", "name", "version")
 _FIX = "delete it to have everything resolved anew, or bring back the last good one"
 
 
@@ -27,7 +30,7 @@ class Locked:
     """One package, exactly.
 
     name: as its manager calls it (R: the R package's name, also where it comes as a Debian binary).
-    version: as its manager writes it. source: `debian` (an R package that apt installs), or the address that it is fetched
+    version: as its manager writes it. source: DEBIAN, or the address that it is fetched
     from, never with credentials, or "" (apt's own sources, the Python index). hashes: `sha256:…` of each file that is good
     for it. stage: apt: the layer that installs it. build: conda: its build string.
     """
@@ -77,7 +80,10 @@ class Lock:
     def to_text(self) -> str:
         """As it stands in the file. The same lock gives the same bytes."""
         packages = sorted(self.packages, key=lambda each: (KINDS.index(each.kind), each.name, each.version))
-        rows = [json.dumps({key: value for key, value in asdict(each).items() if value}) for each in packages]
+        rows = [
+            json.dumps({key: value for key, value in asdict(each).items() if value or key in _ALWAYS})
+            for each in packages
+        ]
         declared = [f"    {json.dumps(key)}: {json.dumps(list(items))}" for key, items in sorted(self.declared.items())]
         head = {"version": VERSION, "platform": self.platform, "python": self.python, "r": self.r}
         lines = [f"  {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]

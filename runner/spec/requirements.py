@@ -8,16 +8,32 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from runner.errors import SpecError
+from runner.spec.credentials import HINTS, login_in
+from runner.spec.places import Asked, inside
 from runner.spec.yamldoc import decode, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
+__all__ = [
+    "NAME",
+    "NAME_RULE",
+    "Asked",
+    "Requirements",
+    "collect",
+    "default_name",
+    "fit_name",
+    "local_archive",
+    "moved",
+]
+
+NAME = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
+"""An image's name."""
+NAME_RULE = "not an image name: lower-case letters, digits and . _ - between them"
 _INCLUDE = re.compile(r"(?:-r|-c|--requirements?|--constraints?)(?:\s+|=|(?<=-[rc])(?=\S))(.+)")
 _OPTIONS = (
     "-i",
@@ -29,18 +45,10 @@ _OPTIONS = (
     "--no-binary",
     "--only-binary",
 )
+_KNOWN = "known: -r FILE, -c FILE, --index-url, --extra-index-url, --no-index, --find-links, --no-binary, --only-binary"
 _ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2")
+_FIND_LINKS = re.compile(r"(?:--find-links|-f)[\s=]*(.*)")
 _COMMENT = re.compile(r"(?:^|\s)#.*$")
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One requirement line: its text without comment and hashes, and where it stands."""
-
-    text: str
-    file: str
-    line: int
-    key: str | None
 
 
 @dataclass(slots=True)
@@ -49,22 +57,27 @@ class Requirements:
 
     asked: every requirement, included files' too. files: absolute path of every file that decides what is installed
     (requirements, constraints, local archives), each once, in order of appearance. rest: lines that bear on all
-    requirements, options and constraints.
+    requirements, options and constraints. folder: of libs.yaml, resolved. shown: how errors call that folder.
     """
 
     folder: Path
+    shown: Path = Path()
     asked: list[Asked] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     rest: list[str] = field(default_factory=list)
 
 
-def collect(items: Iterable[Asked], folder: Path) -> Requirements:
+def collect(items: Iterable[Asked], folder: Path, shown: Path | None = None) -> Requirements:
     """Follow the items of a `pip` list through the files that they name.
 
+    Args:
+        shown: the folder as the user called it, for errors in those files.
+
     Raises:
-        SpecError: a file is missing, unreadable, outside `folder`, or an editable or directory install is asked for.
+        SpecError: a file is missing, unreadable or outside `folder`, an editable or directory install is asked for, or an
+            address holds a login.
     """
-    found = Requirements(folder.resolve())
+    found = Requirements(folder.resolve(), shown or Path())
     for item in items:
         _take(found, item, found.folder)
     return found
@@ -77,7 +90,10 @@ def local_archive(text: str) -> str | None:
     """
     target = text.split(" @ ", 1)[-1].split(";", 1)[0].strip()
     if target.startswith("file:"):
-        return unquote(urlsplit(target).path)
+        try:
+            return unquote(urlsplit(target).path)
+        except ValueError:  # `file://[`
+            return target
     if "://" in target:
         return None
     return target if target.lower().endswith(_ARCHIVES) or target.startswith(("./", "../", "/")) else None
@@ -85,47 +101,67 @@ def local_archive(text: str) -> str | None:
 
 def default_name(path: Path) -> str:
     """The image's name when the file gives none: that of its folder, made fit."""
-    return "-".join(re.findall(r"[a-z0-9]+", path.absolute().parent.name.lower())) or "image"
+    return fit_name(path.absolute().parent.name) or "image"
+
+
+def fit_name(text: str) -> str:
+    """A text as an image's name: `My Project_2` → `my-project-2`; "" where nothing of it can stay."""
+    return "-".join(re.findall(r"[a-z0-9]+", text.lower()))
+
+
+def moved(item: Asked, folder: str) -> Asked:
+    """An item whose paths count from `folder` (relative, `a/b`), as one whose paths count from where `folder` does."""
+    if folder in {"", "."}:
+        return item
+    text = item.text
+    if included := _INCLUDE.fullmatch(text):
+        option = "-c" if text.startswith(("-c", "--constraint")) else "-r"
+        text = f"{option} {Path(folder, included[1].strip())}"
+    elif (archive := local_archive(text)) is not None and not archive.startswith("/") and text.startswith(archive):
+        text = f"./{Path(folder, archive)}{text.removeprefix(archive)}"
+    return Asked(text, item.file, item.line, item.key)
 
 
 def _take(found: Requirements, item: Asked, base: Path) -> None:
+    _refuse_login(item)
     if included := _INCLUDE.fullmatch(item.text):
-        path = _inside(found, base / included[1].strip(), item, included[1].strip())
+        path = inside(item, found.folder, base, included[1].strip())
         if path not in found.files:
             found.files.append(path)
             constraint = item.text.startswith(("-c", "--constraint"))
             _read(found, path, constraint=constraint)
     elif item.text.startswith(("-e", "--editable")):
-        raise _error(item, "an editable install cannot be part of an image", "build a wheel and name its file")
+        raise item.error("an editable install cannot be part of an image", "build a wheel and name its file")
     elif item.text.startswith("-"):
         if not item.text.startswith(_OPTIONS):
-            raise _error(item, f"unknown option {item.text.split()[0]!r}", "known: -r FILE, -c FILE")
+            raise item.error(f"unknown option {item.text.split()[0]!r}", _KNOWN)
+        if (local := _FIND_LINKS.match(item.text)) and "://" not in local[1]:
+            raise item.error("a folder of wheels is not taken into the build", "name the wheels themselves: ./NAME.whl")
         found.rest.append(item.text)
     else:
         if (archive := local_archive(item.text)) is not None:
             # Like pip and uv: a path in any requirements file counts from where the installer runs, our folder.
-            path = _inside(found, found.folder / archive, item, archive)
+            path = inside(item, found.folder, found.folder, archive)
             if path.is_dir():
-                raise _error(item, f"{archive} is a folder", "build a wheel and name its file")
+                raise item.error(f"{archive} is a folder", "build a wheel and name its file")
             if path not in found.files:
                 found.files.append(path)
         found.asked.append(item)
 
 
-def _inside(found: Requirements, path: Path, item: Asked, shown: str) -> Path:
-    resolved = path.resolve()
-    if not resolved.is_relative_to(found.folder):
-        raise _error(item, f"{shown} is outside the folder of libs.yaml", "move or copy it there")
-    if not resolved.exists():
-        raise _error(item, f"no such file: {shown}", f"looked in {path.parent}")
-    return resolved
+def _refuse_login(item: Asked) -> None:
+    if (wrong := login_in(item.text)) is not None:
+        raise item.error(wrong, *HINTS)
 
 
 def _read(found: Requirements, path: Path, *, constraint: bool) -> None:
-    shown = path.relative_to(found.folder).as_posix()
+    shown = str(found.shown / path.relative_to(found.folder))
     text = decode(read_bytes(path, shown=shown), shown)
     for number, line in _logical_lines(text):
         item = Asked(line, shown, number, None)
+        if "\0" in line:
+            raise item.error("character U+0000 is not allowed; is this the right file?")
+        _refuse_login(item)
         if constraint and not line.startswith("-"):
             found.rest.append(f"-c {line}")
             continue
@@ -147,7 +183,3 @@ def _logical_lines(text: str) -> Iterable[tuple[int, str]]:
         parts = []
         if whole := re.sub(r"\s--(?:hash|config-settings?|global-option)[=\s]\S+", "", whole).strip():
             yield first, whole
-
-
-def _error(item: Asked, message: str, *hints: str) -> SpecError:
-    return SpecError(message, *hints, file=item.file, line=item.line, key=item.key)

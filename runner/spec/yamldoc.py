@@ -82,21 +82,21 @@ def read(path: Path, *, shown: str | None = None) -> Document:
     return parse(decode(read_bytes(path, shown=file), file), file)
 
 
-def read_bytes(path: Path, *, shown: str) -> bytes:
+def read_bytes(path: Path, *, shown: str, limit: int = MAX_BYTES) -> bytes:
     """The bytes of a file that the user names in a spec.
 
     Raises:
-        SpecError: it cannot be read or is larger than MAX_BYTES.
+        SpecError: it cannot be read or is larger than `limit` bytes.
     """
     try:
         with path.open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
+            raw = stream.read(limit + 1)
     except FileNotFoundError:
         raise SpecError("no such file", file=shown) from None
     except OSError as error:
         raise SpecError(f"cannot be read: {error.strerror}", file=shown) from None
-    if len(raw) > MAX_BYTES:
-        raise SpecError(f"larger than {MAX_BYTES >> 20} MiB; is this the right file?", file=shown)
+    if len(raw) > limit:
+        raise SpecError(f"larger than {limit >> 20} MiB; is this the right file?", file=shown)
     return raw
 
 
@@ -257,6 +257,8 @@ class _Builder:
 
         self._bound(node, path)
         self.texts[path] = node.value
+        if "\0" in node.value:  # written as an escape; no path, command or variable can hold it
+            raise self._error(node, path, "character U+0000 is not allowed")
         try:
             return self._loader.construct_object(node)
         except (ValueError, yaml.YAMLError):

@@ -11,54 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from runner.builder import build
 from runner.docker_api.containers import Engine
 from runner.model import Outcome, Reason, Step
 from runner.store import Store
+from tests.benchmarks import builds
+from tests.benchmarks.rows import ROUNDS, RUNNER, Row, pair, seconds, table
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-RUNNER = [sys.executable, "-m", "runner"]
-ROUNDS = 15
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table. `ours` and `rival` in milliseconds, unless `unit` says otherwise."""
-
-    what: str
-    ours: float
-    rival_name: str
-    rival: float | None
-    aim: str
-    holds: bool
-    unit: str = "ms"
-
-    def cells(self) -> list[str]:
-        ratio = "" if self.rival is None else f"{self.ours / self.rival:.2f}"
-        rival = "" if self.rival is None else f"{self.rival_name}: {self.rival:.0f} {self.unit}"
-        return [self.what, f"{self.ours:.0f} {self.unit}", rival, ratio, self.aim, "yes" if self.holds else "**no**"]
-
-
-def seconds(argv: Sequence[str]) -> float:
-    """How long a command takes, as a whole process."""
-    began = time.perf_counter()
-    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - began
-
-
-def pair(ours: Sequence[str], rival: Sequence[str], rounds: int = ROUNDS) -> tuple[float, float]:
-    """Medians in milliseconds of both, run in turn after one warm-up each."""
-    a, b = [], []
-    for number in range(rounds + 1):
-        first, second = seconds(ours), seconds(rival)
-        if number:
-            a.append(first * 1000)
-            b.append(second * 1000)
-    return statistics.median(a), statistics.median(b)
 
 
 def start_up(folder: Path) -> list[Row]:
@@ -180,14 +142,15 @@ def main() -> None:
             *start_up(code), *submit_rows(code, image), *floor_rows(code, image), log_row(code), list_row(folder),
             memory_row(code),
         ]  # fmt: skip
-    head = ["what", "runner", "rival", "ratio", "aim", "holds"]
-    lines = [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(row.cells()) for row in rows)]
-    table = "\n".join(f"| {line} |" for line in lines)
-    print(table)
+        parts = [("Runs", f"Medians of {ROUNDS} runs of whole processes, in turn with the rival.", rows)]
+        parts.append(("Builds", builds.NOTE, builds.rows(folder)))
     text = (
-        "# Benchmarks\n\nMade by `make bench`: medians of 15 runs of whole processes, in turn with the rival, on "
-        f"{os.cpu_count()} cores.\nTimes drift with the machine; the ratio is what counts.\n\n{table}\n"
+        f"# Benchmarks\n\nMade by `make bench` on {os.cpu_count()} cores, runner and rival in one run. Times drift with the "
+        "machine; the ratio is what counts.\n"
     )
+    for title, note, measured in parts:
+        text += f"\n## {title}\n\n{note}\n\n{table(measured)}\n"
+    print(text)
     (ROOT / "docs" / "benchmarks.md").write_text(text)
 
 

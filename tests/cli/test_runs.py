@@ -353,8 +353,8 @@ def test_backends(cli: Cli) -> None:
 
 # -- help, version, completion --------------------------------------------------------------------------------------
 
-COMMANDS = ("build", "submit", "logs", "status", "wait", "show", "list", "experiments", "cancel", "download", "delete",
-            "prune", "doctor", "backends")  # fmt: skip
+COMMANDS = ("build", "schema", "submit", "logs", "status", "wait", "show", "list", "experiments", "cancel", "download",
+            "delete", "prune", "doctor", "backends")  # fmt: skip
 
 
 def test_help(cli: Cli) -> None:

@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from runner.builder import BuiltImage, build, default_libs
+from runner.builder import BuiltImage, Options, build, default_libs
 from tests.e2e.build_material import build_containers, docker, make_cran, served
 
 
@@ -65,7 +66,7 @@ def make(engine: None, tmp_path: Path) -> Iterator[Callable[..., Made]]:
     (their layers stay for the next test)."""
     tags = []
 
-    def run(text: str, *, no_cache: bool = False, name: str = "libs.yaml") -> Made:
+    def run(text: str, *, name: str = "libs.yaml", **options: Any) -> Made:
         libs = tmp_path / name
         libs.write_text(text)
         told: list[tuple[str, str]] = []
@@ -74,7 +75,7 @@ def make(engine: None, tmp_path: Path) -> Iterator[Callable[..., Made]]:
             if not message.endswith("…"):
                 told.append((stage, message))
 
-        image = build(libs, progress=note, no_cache=no_cache)
+        image = build(libs, options=Options(progress=note, **options))
         tags.append(image.tag)
         return Made(image, told)
 

@@ -78,7 +78,7 @@ def test_the_wheel_holds_the_assets_and_nothing_of_the_tests(wheel: Path) -> Non
     assert {
         "runner/_assets/bootstrap/bootstrap.py", "runner/_assets/bootstrap/profile.R",
         "runner/_assets/images/python-r/libs.yaml", "runner/_assets/images/debian/make.sh", "runner/py.typed",
-        "runner/builder/steps/finish.py",
+        "runner/builder/steps/finish.py", "runner/spec/libs.schema.json",
     } <= names  # fmt: skip
     tops = {name.split("/")[0] for name in names}
     assert tops == {"runner", next(top for top in tops if top.endswith(".dist-info"))}
@@ -115,6 +115,7 @@ def test_version_and_help(command: Installed) -> None:
     assert command("--version").out == f"{version}\n"
     assert command("--help").code == 0
     assert command("doctor").code == 0
+    assert command("schema", "libs").json["title"] == "libs.yaml"
 
 
 def test_a_script_as_a_process(command: Installed) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import SpecError
-from runner.spec.libs import Libs, load
+from runner.spec.libs import Libs, Remote, load
 
 Load = Callable[[str], Libs]
 
@@ -29,6 +29,7 @@ def _loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
 WHOLE = """
 name: churn-r
 base: debian:bookworm-slim
+python: "3.11"
 apt: [libpq5, "libxml2=2.9.*", "g++-12"]
 pip:
   - pandas==2.2.*
@@ -36,55 +37,121 @@ pip:
   - "pkg @ https://example.org/pkg-1.0.tar.gz"
   - ./local/thing-1.2-py3-none-any.whl
   - -r requirements.txt
+conda:
+  channels: [./chan nel, conda-forge, "https://repo.example/conda/", pytorch/label/nightly]
+  packages: [Numpy=1.26, "scipy >=1.11,<2", "conda-forge::xz 5.* h1*", "ruamel.yaml[version='>=0.17']"]
 r:
   cran: [data.table, DBI==1.2.3, "ggplot2 >= 3.4, < 4"]
+  bioconductor: [limma, "edgeR>=3"]
+  github:
+    - r-lib/cli@v3.6.0
+    - tidyverse/dtplyr/sub/folder@a1b2c3
+    - other=owner/repo.git
+    - https://example.org/src/remote_1.0-2.tar.gz?x=1
+    - ./mypkg
+    - local/tar_0.1.tar.gz
   repos: [https://cran.example/, file:///srv/cran]
+  snapshot: 2026-06-01
+  sysreqs: none
 env: {TZ: UTC, N: 1.10, ON: yes, EMPTY: ""}
-imports: {scikit-learn: sklearn, pkg: [pkg.one, two]}
+run:
+  - echo one
+  - |
+    for i in 1 2; do
+      echo $i
+    done
+user: 1000:50
+registry: myregistry.azurecr.io:443/team/data_science
+imports: {scikit-learn: sklearn, pkg: [pkg.one, two], ruamel-yaml: ruamel.yaml}
 ca_bundle: corp.pem
 """
 
 
-def test_the_whole_file(loads: Load, tmp_path: Path) -> None:
-    (tmp_path / "local").mkdir()
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path) -> Path:
+    """All files that WHOLE names."""
+    for name in ("local", "more", "mypkg", "chan nel"):
+        (tmp_path / name).mkdir()
     (tmp_path / "local" / "thing-1.2-py3-none-any.whl").write_bytes(b"wheel")
+    (tmp_path / "local" / "tar_0.1.tar.gz").write_bytes(b"archive")
+    (tmp_path / "mypkg" / "DESCRIPTION").write_text("Type: Package\nPackage: my.package\nVersion: 1\n")
     (tmp_path / "corp.pem").write_text("pem")
     (tmp_path / "requirements.txt").write_text(
-        "# one\n-c more/c.txt\nrequests \\\n  >=2 --hash=sha256:abc\n\nx#y==1  # z\n"
-    )
-    (tmp_path / "more").mkdir()
-    (tmp_path / "more" / "c.txt").write_text("idna<4\n")
-    (tmp_path / "requirements.txt").write_text(
         "# one\n-c more/c.txt\nrequests \\\n  >=2 --hash=sha256:abc\n\nsix==1  # z\n"
+        "private @ https://${USER_1}:${PASSWORD}@example.org/private-1.tar.gz\n"
     )
+    (tmp_path / "more" / "c.txt").write_text("idna<4\n")
+    return tmp_path
 
+
+def test_the_whole_file(loads: Load, folder: Path) -> None:
     libs = loads(WHOLE)
 
-    assert (libs.name, libs.base, libs.r) == ("churn-r", "debian:bookworm-slim", True)
+    assert (libs.name, libs.base, libs.base_line, libs.r) == ("churn-r", "debian:bookworm-slim", 3, True)
+    assert (libs.python, libs.python_line) == ("3.11", 4)
     assert [(p.name, p.version) for p in libs.apt] == [("libpq5", None), ("libxml2", "2.9.*"), ("g++-12", None)]
+    assert libs.env == {"TZ": "UTC", "N": "1.10", "ON": "yes", "EMPTY": ""}
+    assert libs.run == ("echo one", "for i in 1 2; do\n  echo $i\ndone\n")
+    assert (libs.user, libs.registry) == ("1000:50", "myregistry.azurecr.io:443/team/data_science")
+    assert libs.imports == {
+        "scikit-learn": ("sklearn",), "pkg": ("pkg.one", "two"), "ruamel-yaml": ("ruamel.yaml",),
+    }  # fmt: skip
+    assert libs.ca_bundle is not None
+    assert libs.ca_bundle.samefile(folder / "corp.pem")
+    assert [package.kind for package in libs.declared] == ["apt"] * 3 + ["conda"] * 4 + ["cran"] * 3 + [
+        "bioconductor"
+    ] * 2 + ["github"] * 6 + ["pip"] * 7
+
+
+def test_the_whole_file_its_pip_part(loads: Load, folder: Path) -> None:
+    libs = loads(WHOLE)
     assert [(p.name, p.file, p.line) for p in libs.pip] == [
-        ("pandas", "libs.yaml", 6),
-        ("scikit-learn", "libs.yaml", 7),
-        ("pkg", "libs.yaml", 8),
-        ("thing", "libs.yaml", 9),
+        ("pandas", "libs.yaml", 7),
+        ("scikit-learn", "libs.yaml", 8),
+        ("pkg", "libs.yaml", 9),
+        ("thing", "libs.yaml", 10),
         ("requests", "requirements.txt", 3),
         ("six", "requirements.txt", 6),
+        ("private", "requirements.txt", 7),
     ]
     assert libs.pip[1].marker == 'python_version < "3.13"'
     assert libs.pip_lines[-1] == "-r requirements.txt"
-    assert [path.relative_to(tmp_path).as_posix() for path in libs.files] == [
+    assert libs.pip_rest == ("-c idna<4",)
+    assert libs.pip_variables == {"USER_1", "PASSWORD"}
+    assert libs.pip[-1].spec == "private @ https://${USER_1}:${PASSWORD}@example.org/private-1.tar.gz"
+    assert [path.relative_to(folder).as_posix() for path in libs.files] == [
         "local/thing-1.2-py3-none-any.whl", "requirements.txt", "more/c.txt",
     ]  # fmt: skip
-    assert [(p.name, p.constraints) for p in libs.r_packages] == [
+
+
+def test_the_whole_file_its_conda_part(loads: Load, folder: Path) -> None:
+    libs = loads(WHOLE)
+    assert [package.name for package in libs.conda] == ["numpy", "scipy", "xz", "ruamel.yaml"]
+    assert libs.conda[2].spec == "conda-forge::xz 5.* h1*"
+    assert libs.conda_channels == (
+        f"file://{folder}/chan%20nel", "conda-forge", "https://repo.example/conda", "pytorch/label/nightly",
+    )  # fmt: skip
+
+
+def test_the_whole_file_its_r_part(loads: Load, folder: Path) -> None:
+    libs = loads(WHOLE)
+    assert [(p.name, p.constraints) for p in libs.r_packages if not p.remote] == [
         ("data.table", ()),
         ("DBI", (("==", "1.2.3"),)),
         ("ggplot2", ((">=", "3.4"), ("<", "4"))),
+        ("limma", ()),
+        ("edgeR", ((">=", "3"),)),
+    ]
+    assert [(p.name, p.remote) for p in libs.r_packages if p.remote] == [
+        ("cli", Remote("github", "r-lib/cli", "v3.6.0")),
+        ("folder", Remote("github", "tidyverse/dtplyr", "a1b2c3", "sub/folder")),
+        ("other", Remote("github", "owner/repo")),
+        ("remote", Remote("url", "https://example.org/src/remote_1.0-2.tar.gz?x=1")),
+        ("my.package", Remote("path", str(folder / "mypkg"))),
+        ("tar", Remote("path", str(folder / "local" / "tar_0.1.tar.gz"))),
     ]
     assert libs.repos == ("https://cran.example", "file:///srv/cran")
-    assert libs.env == {"TZ": "UTC", "N": "1.10", "ON": "yes", "EMPTY": ""}
-    assert libs.imports == {"scikit-learn": ("sklearn",), "pkg": ("pkg.one", "two")}
-    assert libs.ca_bundle is not None
-    assert libs.ca_bundle.samefile(tmp_path / "corp.pem")
+    assert (libs.snapshot, libs.sysreqs) == ("2026-06-01", False)
 
 
 @pytest.mark.parametrize("text", ["r:\n", "r: {}\n", "r: {cran: }\n", "r: {cran: []}\n"])
@@ -105,7 +172,7 @@ def test_empty_keys_are_as_left_out_and_the_folder_gives_the_name(tmp_path: Path
     ("text", "where", "hint"),
     [
         ("name: a\npipp: [x]", "2: pipp: unknown key", "did you mean pip?"),
-        ("zzz: 1", "1: zzz: unknown key", "known: name, base, apt, pip, r, env, imports, ca_bundle"),
+        ("zzz: 1", "1: zzz: unknown key", "known: name, base, python, apt, pip, conda, r, env, run, user, registry"),
         ("r: {crn: [x]}", "1: r.crn: unknown key", "did you mean cran?"),
         ("pip: pandas", "1: pip: expected a list ([a, b], or `- item` lines), found the text 'pandas'", ""),
         ("pip:\n  - a\n  - 1.5", "3: pip: expected text, found 1.5", "put it in quotes"),
@@ -132,12 +199,89 @@ def test_empty_keys_are_as_left_out_and_the_folder_gives_the_name(tmp_path: Path
         ("pip: ['--pre']", "1: pip: unknown option '--pre'", "known: -r FILE"),
         ("pip: ['./']", "1: pip: ./ is a folder", "build a wheel"),
         ("pip: ['https://example.org/latest']", "the package's name cannot be told", "") ,
-        ("r: {cran: [r-lib/cli]}", "1: r.cran: 'r-lib/cli' is not an R package", "GitHub"),
+        ("r: {cran: [r-lib/cli]}", "1: r.cran: 'r-lib/cli' is not an R package", "put it under r.github"),
         ("r: {cran: ['DBI=1.2']}", "1: r.cran: =1.2 is not a version constraint", "did you mean DBI==1.2?"),
         ("r: {cran: ['DBI>=new']}", "1: r.cran: >=new is not a version constraint", "expected =="),
         ("r: {cran: [DBI, 'DBI>=1']}", "1: r.cran: DBI is listed twice", ""),
         ("r: {repos: [cran.example]}", "1: r.repos: 'cran.example' is not an address", ""),
-        ("imports: {numpy: x}\npip: [numpyy]", "1: imports.numpy: 'numpy' is not among the pip packages", "numpyy?"),
+        ("imports: {numpy: x}\npip: [numpyy]", "1: imports.numpy: 'numpy' is not among the pip and conda packages",
+         "did you mean numpyy?"),
+        ("cran: [DBI]", "1: cran: unknown key", "did you mean r.cran?"),
+        ("chanels: [x]", "1: chanels: unknown key", "did you mean conda.channels?"),
+        ("image: debian", "1: image: unknown key", "did you mean base?"),
+        ("r: {pip: [x]}", "1: r.pip: unknown key", "did you mean pip (at the top)?"),
+        ("name: a\npython: 3.10", "2: python: expected text, found the number 3.1 (written 3.10)",
+         'put it in quotes: "3.10"'),
+        ("python: 3.11", "1: python: expected text, found 3.11", 'put it in quotes: "3.11"'),
+        ("python: 3", "1: python: expected text, found 3", 'put it in quotes: "3"'),
+        ("python: '2.7'", "1: python: '2.7' is not a version of Python", "expected 3.11 or 3.11.2"),
+        ("python: '>=3.11'", "1: python: '>=3.11' is not a version of Python", ""),
+        ("python: [a]", "1: python: expected text, found a list", ""),
+        ("conda: [numpy]", "1: conda: expected a mapping", "such as conda: {packages: [NAME]}"),
+        ("conda: numpy", "1: conda: expected a mapping", ""),
+        ("conda: {package: [x]}", "1: conda.package: unknown key", "did you mean packages?"),
+        ("conda: {packages: x}", "1: conda.packages: expected a list", ""),
+        ("conda: {packages: [1]}", "1: conda.packages: expected text, found 1", 'put it in quotes: "1"'),
+        ("conda: {packages: ['numpy=>1']}", "conda.packages: 'numpy=>1' is not a conda package", "did you mean numpy>=1?"),
+        ("conda: {packages: ['a b']}", "1: conda.packages: 'a b' is not a conda package", "expected NAME"),
+        ("conda: {packages: ['a[x]==1']}", "'a[x]==1' is not a conda package", "conda has no extras"),
+        ("conda: {packages: ['./a-1-0.conda']}", "1: conda.packages: './a-1-0.conda' is one file", "into a channel"),
+        ("conda: {packages: [a, 'A>=1']}", "1: conda.packages: a is listed twice (first in line 1)", ""),
+        ("conda: {channels: [a b]}", "1: conda.channels: 'a b' is not a conda channel", "expected a name"),
+        ("conda: {channels: [./none]}", "1: conda.channels: no such file: ", "looked in"),
+        ("conda: {channels: ['file:///none']}", "1: conda.channels: no such file: /none", ""),
+        ("conda: {channels: [./libs.yaml]}", "1: conda.channels: ./libs.yaml is not a folder", "noarch/"),
+        ("conda: {channels: ['https://x.example/t/tk-1/c']}", "1: conda.channels: a token stands in", "netrc"),
+        ("conda: {file: none.yml}", "1: conda.file: no such file: none.yml", "looked in"),
+        ("conda: {file: ../e.yml}", "1: conda.file: ../e.yml is outside the folder", "move or copy"),
+        ("conda: {file: libs.yaml}", "1: conda.file: libs.yaml is no environment.yml", ""),
+        ("conda: {file: [a]}", "1: conda.file: expected text, found a list", ""),
+        ("r: {file: none.lock}", "1: r.file: no such file: none.lock", ""),
+        ("r: {file: libs.yaml}", "1: r.file: libs.yaml is no renv.lock", ""),
+        ("r: {bioconductor: ['limma=3']}", "1: r.bioconductor: =3 is not a version constraint", "did you mean limma==3?"),
+        ("r: {bioconductor: [a1, a1]}", "1: r.bioconductor: a1 is listed twice", ""),
+        ("r: {bioconductor: x}", "1: r.bioconductor: expected a list", ""),
+        ("r: {github: x}", "1: r.github: expected a list", ""),
+        ("r: {github: [cli]}", "1: r.github: 'cli' is not a package on GitHub", "expected owner/repo"),
+        ("r: {github: ['a/b#12']}", "1: r.github: 'a/b#12' is not a package on GitHub", "a pull request's content changes"),
+        ("r: {github: ['a/b@*release']}", "'a/b@*release' is not a package on GitHub", "the latest release changes"),
+        ("r: {github: ['a/b/../c']}", "1: r.github: 'a/b/../c' is not a package on GitHub", ""),
+        ("r: {github: ['a/b@--x']}", "1: r.github: 'a/b@--x' is not a package on GitHub", ""),
+        ("r: {github: ['github::a/b']}", "1: r.github: 'github::a/b' is not a package", "did you mean a/b?"),
+        ("r: {github: ['https://github.com/a/b']}", "is not the address of a source archive", "did you mean a/b?"),
+        ("r: {github: ['https://x.example/v1.tar.gz']}", "the package's name cannot be told", "write NAME=https://"),
+        ("r: {github: ['https://x.example/${A}/p_1.tar.gz']}", "holds no variables", "netrc"),
+        ("r: {github: [./none]}", "1: r.github: no such file: ./none", "looked in"),
+        ("r: {github: [../x_1.tar.gz]}", "1: r.github: ../x_1.tar.gz is outside the folder", ""),
+        ("r: {github: [.]}", "1: r.github: . is no R package: it has no file DESCRIPTION", ""),
+        ("r: {github: [./libs.yaml]}", "1: r.github: './libs.yaml' is neither a folder nor a source archive", ""),
+        ("r: {github: [a/b, c/b]}", "1: r.github: b is listed twice", ""),
+        ("r: {repos: ['https://x.example/${A}']}", "variables are expanded in pip lines only", "netrc"),
+        ("r: {snapshot: yesterday}", "1: r.snapshot: 'yesterday' is not a day", "2026-06-01"),
+        ("r: {snapshot: '2026-02-30'}", "1: r.snapshot: '2026-02-30' is not a day", ""),
+        ("r: {snapshot: 20260601}", "1: r.snapshot: '20260601' is not a day", ""),
+        ("r: {snapshot: [a]}", "1: r.snapshot: expected text, found a list", ""),
+        ("r: {sysreqs: atuo}", "1: r.sysreqs: expected 'auto' or 'none', found the text 'atuo'", "did you mean auto?"),
+        ("r: {sysreqs: no}", "1: r.sysreqs: expected 'auto' or 'none', found no", ""),
+        ("run: make", "1: run: expected a list", ""),
+        ("run:\n- a\n- ' '", "3: run: the command is empty", ""),
+        ("run: [true]", "1: run: expected text, found true", 'put it in quotes: "true"'),
+        ('run: ["a\\0b"]', "1: run: character U+0000 is not allowed", ""),
+        ("user: Runner!", "1: user: 'Runner!' is not a user", "UID or UID:GID"),
+        ("user: [a]", "1: user: expected text, found a list", ""),
+        ("registry: https://r.example/team/", "1: registry: 'https://r.example/team/'", "did you mean r.example/team?"),
+        ("registry: r.example/team/x:1.0", "is not a registry", "did you mean r.example/team/x?"),
+        ("registry: team", "1: registry: 'team' is not a registry", "such as myregistry.azurecr.io/team"),
+        ("registry: [x]", "1: registry: expected text, found a list", ""),
+        ("ca_bundle: [x]", "1: ca_bundle: expected text, found a list", ""),
+        (f"ca_bundle: {'x' * 300}", "1: ca_bundle: no such file: xxx", ""),
+        (f"pip: [-r {'x' * 300}]", "1: pip: no such file: xxx", ""),
+        ("base: [x]", "1: base: expected text, found a list", ""),
+        ("name: [x]", "1: name: expected text, found a list", ""),
+        ("imports: [x]", "1: imports: expected a mapping", ""),
+        ("pip: ['a\n\n-i x']", "is more than one line", "an item of its own"),
+        ("pip: [--find-links ./wheels]", "1: pip: a folder of wheels is not taken", "name the wheels themselves"),
+        ("pip: [A.b, a-b]", "1: pip: a-b is listed twice", ""),
         ("pip: [a]\nimports: {a: 'b c'}", "2: imports.a: 'b c' is not a name to import", ""),
     ],
 )  # fmt: skip
@@ -150,16 +294,31 @@ def test_slips(loads: Load, text: str, where: str, hint: str) -> None:
     assert hint in message
 
 
-@pytest.mark.parametrize(
-    ("text", "key"),
-    [(f"{key}: x", key) for key in ("conda", "python", "run", "user", "registry")]
-    + [(f"r: {{{key}: x}}", f"r.{key}") for key in ("bioconductor", "github", "snapshot", "sysreqs")],
-)
-def test_what_is_not_there_yet_is_refused_by_name(loads: Load, text: str, key: str) -> None:
-    with pytest.raises(SpecError) as caught:
-        loads(text)
-    assert f"libs.yaml:1: {key}: not supported by this version of runner" in str(caught.value)
-    assert caught.value.hints
+def test_one_name_in_two_kinds_is_two_packages(loads: Load) -> None:
+    text = "apt: [numpy]\npip: [numpy]\nconda: {packages: [numpy]}\nr: {cran: [limma], bioconductor: [limma]}\n"
+    assert [package.name for package in loads(text).declared] == ["numpy", "numpy", "limma", "limma", "numpy"]
+
+
+def test_a_requirement_may_differ_by_marker(loads: Load) -> None:
+    text = "pip:\n  - six<2; python_version < '3.12'\n  - six>=1; python_version >= '3.12'\n"
+    assert [package.name for package in loads(text).pip] == ["six", "six"]
+
+
+@pytest.mark.parametrize(("text", "channels"), [("conda:\n", ()), ("conda: {packages: [a]}\n", ("conda-forge",)),
+                                               ("conda: {packages: [x::a]}\n", ("conda-forge",)),
+                                               ("conda: {channels: [b]}\n", ("b",)), ("apt: [a1]\n", ())])  # fmt: skip
+def test_the_channel_where_none_is_named(loads: Load, text: str, channels: tuple[str, ...]) -> None:
+    assert loads(text).conda_channels == channels
+
+
+@pytest.mark.parametrize("user", ["app", "'1000'", "1000", "1000:1000", "1000:50", "_x-1"])
+def test_a_user_is_taken_as_written(loads: Load, user: str) -> None:
+    assert loads(f"user: {user}").user == user.strip("'")
+
+
+@pytest.mark.parametrize("day", ["2026-06-01", "'2026-06-01'"])
+def test_a_day_is_taken_as_written(loads: Load, day: str) -> None:
+    assert loads(f"r: {{snapshot: {day}}}").snapshot == "2026-06-01"
 
 
 def test_all_slips_are_told_at_once_in_the_order_of_lines(loads: Load) -> None:
@@ -191,3 +350,46 @@ def test_the_spec_is_cheap_until_a_libs_file_is_parsed() -> None:
     code = "import sys, runner.builder; print([m for m in ('pydantic', 'docker', 'packaging', 'yaml') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ("numpy", "numpy"), ("numpy=1.26", "numpy"), ("numpy==1.26.4", "numpy"), ("numpy 1.26.*", "numpy"),
+        ("numpy=1.26.*=py311*", "numpy"), ("conda-forge/linux-64::numpy==1.26.4=py311h64a7726_0", "numpy"),
+        ("python>=3.8,<3.12.0a0", "python"), ("python 3.11.* *_cpython", "python"), ("numpy >1, <2|>3", "numpy"),
+        ("blas=*=openblas", "blas"), ("libblas * *mkl", "libblas"), ("pytorch=2.1=*cuda*", "pytorch"), ("a!=1.5", "a"),
+        ("_r-mutex 1.* anacondar_1", "_r-mutex"), ("numpy~=1.26", "numpy"), ("numpy=1!2.0+local.1", "numpy"),
+        ("numpy[version='>=1.2', build=x]", "numpy"), ("https://repo.example/conda::R6", "r6"), ("numpy =1.2", "numpy"),
+    ],
+)  # fmt: skip
+def test_match_specs_of_conda(loads: Load, spec: str, name: str) -> None:
+    (package,) = loads(f'conda: {{packages: ["{spec}"]}}').conda
+    assert (package.name, package.spec) == (name, spec)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["", "numpy=", "numpy scipy", "numpy,scipy", "=1.2", "numpy>=", "numpy=1,", "numpy=1=b=c", "--yes", "numpy;x", "$(id)",
+     "numpy 1.2 b c", "a::b::c", "numpy[", "-c x", "numpy @ file", "./numpy", "numpy => 1"],
+)  # fmt: skip
+def test_what_is_no_match_spec(loads: Load, spec: str) -> None:
+    with pytest.raises(SpecError, match=r"^libs\.yaml:1: conda\.packages: .* is not a conda package"):
+        loads(f'conda: {{packages: ["{spec}"]}}')
+
+
+@pytest.mark.parametrize(
+    "registry",
+    ["myregistry.azurecr.io/team", "myregistry.azurecr.io", "localhost/x", "localhost:5000", "127.0.0.1:5000/a/b_c/d--e",
+     "host:5000/x", "docker.io/me"],
+)  # fmt: skip
+def test_registries(loads: Load, registry: str) -> None:
+    assert loads(f"registry: {registry}").registry == registry
+
+
+@pytest.mark.parametrize(
+    "registry", ["r.example/Team", "r.example//x", "r.example/x@sha256:a", "a b", "/x", "r.example:port/x"]
+)
+def test_what_is_no_registry(loads: Load, registry: str) -> None:
+    with pytest.raises(SpecError, match=r"^libs\.yaml:1: registry: .* is not a registry"):
+        loads(f"registry: {registry}")

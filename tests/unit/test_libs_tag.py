@@ -1,4 +1,4 @@
-"""The content tag and the keys of layers: the same bytes, the same name; any byte that decides the content, another."""
+"""The content tag: the same bytes, the same name; any byte that decides the content, another."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from runner.builder import recipe
-from runner.builder.recipe import Layer, content_tag, contract, plan
+from runner.builder import default_libs, recipe
+from runner.builder.recipe import content_tag, contract, lock_path
 from runner.errors import SpecError
-from runner.spec.libs import load
 
 TEXT = "name: x\napt: [procps]\npip: [six, -r r.txt]\nr: {cran: [jsonlite]}\n"
 
@@ -64,76 +63,17 @@ def test_a_name_that_is_none(tmp_path: Path) -> None:
         content_tag(tmp_path / "libs.yaml")
 
 
-def keys(libs: Path, base: str = "sha256:base") -> dict[str, str]:
-    return {layer.stage: layer.key for layer in plan(load(libs), base)}
+def test_the_lock_counts(libs: Path) -> None:
+    tag = content_tag(libs)
+    (libs.parent / "libs.lock").write_text("{}")
+    assert content_tag(libs) != tag
 
 
-def changed(libs: Path, old: str, new: str) -> set[str]:
-    before = keys(libs)
-    libs.write_text(libs.read_text().replace(old, new))
-    return {stage for stage, key in keys(libs).items() if before.get(stage) != key}
-
-
-def test_layers_go_from_stable_to_volatile(libs: Path) -> None:
-    assert list(keys(libs)) == ["python", "r", "apt", "r-binary", "r-source", "pip"]
-
-
-def test_an_edit_changes_only_what_follows(libs: Path) -> None:
-    assert changed(libs, "name: x", "name: y\nenv: {A: 1}") == set()
-    assert changed(libs, "six", "six, attrs") == {"pip"}
-    assert changed(libs, "jsonlite", "jsonlite, zoo") == {"r-binary", "r-source", "pip"}
-    assert changed(libs, "procps", "file") == {"apt", "r-binary", "r-source", "pip"}
-    (libs.parent / "c.txt").write_text("idna<3\n")
-    assert changed(libs, "name", "name") == set()
-
-
-def test_another_base_changes_all(libs: Path) -> None:
-    one, other = keys(libs), keys(libs, "sha256:other")
-    assert all(one[stage] != other[stage] for stage in one)
-
-
-def test_a_constraint_in_a_file_counts_for_the_layer(libs: Path) -> None:
-    before = keys(libs)
-    (libs.parent / "c.txt").write_text("idna<3\n")
-    assert {stage for stage, key in keys(libs).items() if before[stage] != key} == {"pip"}
-
-
-def test_requirements_are_named_as_the_container_sees_them(libs: Path) -> None:
-    layer: Layer = next(layer for layer in plan(load(libs), "b") if layer.stage == "pip")
-    assert layer.inputs == {
-        "requirements.txt": b"six\n-r /mnt/in/src/r.txt\n",
-        "src/r.txt": b"idna\n-c c.txt\n",
-        "src/c.txt": b"idna<4\n",
-    }
-
-
-def families(libs: Path) -> dict[str, str]:
-    return {layer.stage: layer.family for layer in plan(load(libs), "base")}
-
-
-def test_layers_that_can_be_added_to_are_of_one_family(libs: Path) -> None:
-    """More items on the same parent: one family. Constraints and repositories bear on all items: another."""
-    before = families(libs)
-    libs.write_text(TEXT.replace("six", "six, attrs"))
-    assert families(libs)["pip"] == before["pip"]
-    libs.write_text(TEXT.replace("jsonlite", "jsonlite, zoo"))
-    assert families(libs)["r-binary"] == before["r-binary"]
-    libs.write_text(TEXT.replace("[jsonlite]", "[jsonlite], repos: ['https://cran.example']"))
-    assert families(libs)["r-binary"] != before["r-binary"]
-    libs.write_text(TEXT)
-    (libs.parent / "c.txt").write_text("idna<3\n")
-    assert families(libs)["pip"] != before["pip"]
-
-
-def test_a_local_wheel_is_an_item_by_its_bytes(libs: Path) -> None:
-    wheel = libs.parent / "a-1.0-py3-none-any.whl"
-    libs.write_text(f"pip: [six, ./{wheel.name}]\n")
-    found = []
-    for content in (b"one", b"two"):
-        wheel.write_bytes(content)
-        found.append(next(layer.items for layer in plan(load(libs), "base") if layer.stage == "pip"))
-    assert "six" in found[0] & found[1]
-    assert len(found[0] | found[1]) == 3
+def test_the_lock_of_a_file_that_is_the_installations_own_is_kept_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNNER_CACHE_DIR", str(tmp_path))
+    assert lock_path(default_libs()).parent == tmp_path / "locks"
 
 
 def test_contract_is_read_from_the_bootstrapper() -> None:

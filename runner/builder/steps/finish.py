@@ -3,7 +3,8 @@ root; Python 3.8, standard library only.
 
 /mnt/in/declared.json: {"user": "uid:gid", "env": {...}, "apt": [...], "r": [...], "r_installed": bool,
     "pip": {name: [module, ...] | null}, "conda": the same, "manifest": {...}}
-/mnt/out/verified.json: {kind: {name: {"version": ...} | {"error": ...}}, "markers": {...}, "installed": {kind: {name: version}}}
+/mnt/out/verified.json: {kind: {name: {"version": ...} | {"error": ...}}, "markers": {...},
+    "installed": {kind: {name: version}}}
 
 What the libraries write (HOME, /tmp, /var/tmp) goes to tmpfs and is gone before the image is committed.
 """  # noqa: INP001 - never imported: it runs inside a build container
@@ -123,9 +124,7 @@ def main() -> None:
     if declared["pip"]:
         loaders["pip"] = start(["python3", "/mnt/in/verify_pip.py", json.dumps(declared["pip"])], declared)
     if declared["conda"]:
-        python = "/opt/conda/bin/python"
-        python = python if Path(python).exists() else sys.executable
-        loaders["conda"] = start([python, "/mnt/in/verify_conda.py", json.dumps(declared["conda"])], declared)
+        loaders["conda"] = start([sys.executable, "/mnt/in/verify_conda.py", json.dumps(declared["conda"])], declared)
     every, own = debian()
     result: dict[str, Any] = {"r": {}, "pip": {}, "conda": {}, "markers": {}, "installed": {"apt": own}}
     result["apt"] = {

@@ -20,10 +20,7 @@ facts() {
         fi
     done </mnt/in/ask
 
-    set --
-    while IFS= read -r package; do set -- "$@" "$package"; done </mnt/in/depends
-    [ $# = 0 ] || apt_cache depends --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
-        --no-enhances -- "$@" >/mnt/out/depends 2>/dev/null || true
+    [ ! -s /mnt/in/depends ] || depends
 
     dpkg-query -W -f '${db:Status-Status} ${Package} ${Version}\n' | sed -n 's/^installed //p' >/mnt/out/installed
     answer suite "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)"
@@ -33,7 +30,22 @@ facts() {
     done
     if have Rscript && ! dpkg-query -W r-base-core >/dev/null 2>&1; then
         answer r_of_base "$(Rscript --vanilla -e 'cat(format(getRversion()))')"
+        Rscript --vanilla -e 'x <- installed.packages(); cat(paste(x[, "Package"], x[, "Version"]), sep = "\n")' \
+            >/mnt/out/r_installed
     fi
+}
+
+# Takes 0.6 s, so it is kept as long as the lists are.
+depends() {
+    kept=$lists/depends-$(cksum </mnt/in/depends | cut -d ' ' -f 1)
+    if [ ! -e "$kept" ] || [ "$lists/stamp" -nt "$kept" ]; then
+        set --
+        while IFS= read -r package; do set -- "$@" "$package"; done </mnt/in/depends
+        apt_cache depends --recurse --no-pre-depends --no-recommends --no-suggests --no-conflicts --no-breaks \
+            --no-replaces --no-enhances -- "$@" >"$kept.new" 2>/dev/null || true
+        mv "$kept.new" "$kept"
+    fi
+    cp "$kept" /mnt/out/depends
 }
 
 [ ! -e /mnt/in/ask ] || facts

@@ -1,0 +1,207 @@
+"""The lock on a real engine: what is locked stays, `--locked` builds exactly that or says what is in the way."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.builder import content_tag
+from runner.docker_api.images import look_up
+from runner.errors import BuildError, SpecError
+from runner.spec import lock as locks
+from runner.spec.lock import Lock
+from tests.e2e.build_material import docker, make_wheel, served
+
+pytestmark = [pytest.mark.docker]
+
+Make = Callable[..., Any]
+
+
+def lock_of(folder: Path) -> Lock:
+    found = locks.read(folder / "libs.lock")
+    assert found is not None
+    return found
+
+
+def edit(folder: Path, name: str, **changes: Any) -> None:
+    """Change one package of the lock."""
+    lock = lock_of(folder)
+    packages = tuple(replace(each, **changes) if each.name == name else each for each in lock.packages)
+    assert packages != lock.packages
+    locks.write(folder / "libs.lock", replace(lock, packages=packages))
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A Python index in a folder: rnlib 1.0 and 1.1, rnmore 1.0. A salt in their code makes them this test's own."""
+    folder = tmp_path / "index"
+    for name, version in (("rnlib", "1.0"), ("rnlib", "1.1"), ("rnmore", "1.0")):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        make_wheel(folder / name, name, version, f"salt = {os.urandom(4).hex()!r}")
+    relist(folder)
+    with served(folder) as address:
+        monkeypatch.setenv("UV_INDEX", f"http://{address}/")
+        yield folder
+
+
+def relist(index: Path) -> None:
+    for folder in index.iterdir():
+        (folder / "index.html").write_text("".join(f'<a href="{each.name}">x</a>' for each in folder.glob("*.whl")))
+
+
+def versions(made: Any) -> dict[str, str]:
+    return {each.name: each.version for each in made.image.libraries}
+
+
+def test_locked_versions_stay_until_they_are_upgraded(make: Make, tmp_path: Path, index: Path) -> None:
+    first = make("name: runner-test-lock\npip: [rnlib<1.1]\n")
+    assert versions(first) == {"rnlib": "1.0"}
+
+    more = make("name: runner-test-lock\npip: [rnlib, rnmore]\n")
+    assert versions(more) == {"rnlib": "1.0", "rnmore": "1.0"}, "1.1 is there, but 1.0 still fits"
+
+    other = make("name: runner-test-lock\npip: [rnlib, rnmore]\n", upgrade=frozenset(["rnmore"]))
+    assert versions(other) == {"rnlib": "1.0", "rnmore": "1.0"}
+    newer = make("name: runner-test-lock\npip: [rnlib, rnmore]\n", upgrade=frozenset(["rnlib"]))
+    assert versions(newer) == {"rnlib": "1.1", "rnmore": "1.0"}
+    assert ("lock", "libs.lock  rewritten: 1 changed (rnlib 1.0 → 1.1)") in newer.told
+
+
+def test_upgrade_of_everything(make: Make, index: Path) -> None:
+    make("name: runner-test-lock\npip: [rnlib<1.1]\n")
+    assert versions(make("name: runner-test-lock\npip: [rnlib]\n", upgrade=frozenset(["*"]))) == {"rnlib": "1.1"}
+
+
+def test_locked_builds_the_same_again(make: Make, tmp_path: Path) -> None:
+    text = "name: runner-test-lock\napt: [procps]\npip: [six]\nr: {cran: [jsonlite]}\n"
+    first = make(text)
+    before = (tmp_path / "libs.lock").read_bytes()
+    manifest = docker("run", "--rm", first.image.tag, "cat", "/opt/runner/manifest.json")
+
+    again = make(text, locked=True, no_cache=True)
+
+    assert again.image.built
+    assert again.image.id != first.image.id
+    assert docker("run", "--rm", again.image.tag, "cat", "/opt/runner/manifest.json") == manifest
+    assert (tmp_path / "libs.lock").read_bytes() == before
+    held = json.loads(manifest)
+    assert held["installed"]["pip"]["six"] == versions(first)["six"]
+    assert {each["name"] for each in held["lock"]["packages"] if each["kind"] == "r"} == {"jsonlite"}
+
+
+def test_the_lock_names_everything_that_is_in_the_image(make: Make, tmp_path: Path) -> None:
+    made = make("name: runner-test-lock\napt: [procps]\npip: [requests]\n")
+    held = json.loads(docker("run", "--rm", made.image.tag, "cat", "/opt/runner/manifest.json"))["installed"]
+    lock = lock_of(tmp_path)
+    for kind in ("apt", "pip"):
+        assert {each.name: each.version for each in lock.packages if each.kind == kind} == held[kind]
+    assert all(each.hashes for each in lock.of("pip"))
+
+
+def test_locked_without_a_lock(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"libs\.lock: there is no lock yet"):
+        make("name: runner-test-lock\npip: [six]\n", locked=True)
+
+
+def test_locked_after_the_file_has_moved_on(make: Make, tmp_path: Path) -> None:
+    make("name: runner-test-lock\npip: [six]\n")
+    before = (tmp_path / "libs.lock").read_bytes()
+    with pytest.raises(SpecError) as caught:
+        make("name: runner-test-lock\napt: [procps]\npip: [idna]\n", locked=True)
+    assert "libs.yaml has moved on from it" in str(caught.value)
+    assert caught.value.hints[:2] == ("apt: + procps", "pip: + idna, - six")
+    assert (tmp_path / "libs.lock").read_bytes() == before
+
+
+def test_what_is_gone_is_named_and_a_plain_build_finds_another(make: Make, tmp_path: Path, index: Path) -> None:
+    text = "name: runner-test-lock\npip: [rnlib, rnmore]\n"
+    make(text)
+    assert lock_of(tmp_path).find("pip", "rnlib").version == "1.1"  # type: ignore[union-attr]
+    edit(tmp_path, "rnlib", version="1.0.9", hashes=("sha256:" + "0" * 64,))
+
+    with pytest.raises(BuildError, match=r"rnlib 1\.0\.9 of the lock cannot be had any more"):
+        make(text, locked=True)
+    assert look_up(content_tag(tmp_path / "libs.yaml")) is None
+
+    made = make(text)
+    assert versions(made) == {"rnlib": "1.1", "rnmore": "1.0"}
+    assert any("rnlib 1.0.9 cannot be had any more" in text for _, text in made.told)
+
+
+def test_a_debian_version_that_is_gone(make: Make, tmp_path: Path) -> None:
+    text = "name: runner-test-lock\napt: [libpopt0]\n"
+    make(text)
+    edit(tmp_path, "libpopt0", version="1.0-gone")
+    with pytest.raises(BuildError, match=r"libpopt0 1\.0-gone of the lock cannot be had any more"):
+        make(text, locked=True)
+    made = make(text)
+    assert any("libpopt0 1.0-gone cannot be had any more" in text for _, text in made.told)
+    assert lock_of(tmp_path).find("apt", "libpopt0").version != "1.0-gone"  # type: ignore[union-attr]
+
+
+def test_a_file_that_has_changed_on_the_index_is_refused(make: Make, tmp_path: Path, index: Path) -> None:
+    text = f"name: runner-test-lock\npip: [rnlib]\nenv: {{SALT: {os.urandom(4).hex()}}}\n"
+    make(text)
+    edit(tmp_path, "rnlib", hashes=("sha256:" + "0" * 64,))
+    with pytest.raises(BuildError) as caught:
+        make(text, locked=True, no_cache=True)
+    assert "rnlib" in str(caught.value)
+    assert "hash" in str(caught.value).lower()
+
+
+def test_a_damaged_lock_is_told(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "libs.lock").write_text("{")
+    with pytest.raises(SpecError, match=r"libs\.lock:1: it is no JSON"):
+        make("name: runner-test-lock\npip: [six]\n")
+
+
+def test_only_what_changed_is_asked_for(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make("name: runner-test-lock\napt: [libpopt0]\npip: [six]\n")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/")
+    made = make("name: runner-test-lock\napt: [libpopt0, libgpm2]\npip: [six]\n")
+    assert "apt" in made.stages
+    with pytest.raises(BuildError):
+        make("name: runner-test-lock\napt: [libpopt0, libgpm2]\npip: [six, idna]\n")
+
+
+def test_commands_and_their_secrets(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = os.urandom(12).hex()
+    monkeypatch.setenv("BUILD_TOKEN", secret)
+    text = """name: runner-test-run
+run:
+  - test "$(id -u)" = 0 && mkdir /opt/tool
+  - |
+    wc -c </run/secrets/BUILD_TOKEN >/opt/tool/length
+    python3 -c 'open("/opt/tool/done", "w").write("yes")'
+"""
+    made = make(text, secrets=("BUILD_TOKEN",))
+    assert docker("run", "--rm", made.image.tag, "cat", "/opt/tool/length", "/opt/tool/done").split() == ["24", "yes"]
+    assert made.image.log is not None
+    assert secret not in made.image.log.read_text()
+    assert secret not in docker("inspect", made.image.tag) + docker("history", "--no-trunc", made.image.tag)
+    assert docker("run", "--rm", made.image.tag, "sh", "-c", "ls -A /run/secrets").strip() == ""
+
+    with pytest.raises(BuildError, match=r"the command ended with exit code 7"):
+        make("name: runner-test-run\nrun: [exit 7]\n")
+
+
+@pytest.mark.parametrize(("user", "expected"), [("ana", "ana"), ("4321:4322", "4321 4322"), ("root", "0 0")])
+def test_the_user_is_the_one_asked_for(make: Make, user: str, expected: str) -> None:
+    made = make(f"name: runner-test-user\nuser: '{user}'\npip: [six]\n")
+    told = docker("run", "--rm", made.image.tag, "sh", "-c", "id -un 2>/dev/null; id -u; id -g").split()
+    assert expected in {told[0], " ".join(told[-2:])}
+    assert docker("run", "--rm", made.image.tag, "sh", "-c", "touch ~/x && pwd").strip() == "/home/runner"
+
+
+def test_the_python_that_cannot_be_had_is_told_with_what_there_is(make: Make) -> None:
+    assert make('name: runner-test-python\npython: "3.11"\n').image.built in {True, False}
+    with pytest.raises(SpecError) as caught:
+        make('name: runner-test-python\npython: "3.8"\n')
+    assert "libs.yaml:2: python: Python 3.8 is not to be had on this base" in str(caught.value)
+    assert "3.11" in str(caught.value)

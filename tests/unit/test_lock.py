@@ -1,0 +1,105 @@
+"""libs.lock as text: what is read is what was written, its lines can be compared, and a damaged one is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.errors import SpecError
+from runner.spec import lock as locks
+from runner.spec.lock import KINDS, Base, Lock, Locked, lock_name
+
+BASE = Base("debian:bookworm-slim", "sha256:1", digest="sha256:2")
+TEXTS = st.text(max_size=20)
+
+
+def make(*packages: Locked) -> Lock:
+    return Lock(BASE, "linux/amd64", "3.11.2", "", {"pip": ("six",)}, packages)
+
+
+@given(
+    st.lists(
+        st.builds(
+            Locked, st.sampled_from(KINDS), TEXTS, TEXTS, TEXTS, st.lists(TEXTS, max_size=3).map(tuple), TEXTS, TEXTS
+        ),
+        max_size=5,
+    ),
+    st.dictionaries(TEXTS, st.lists(TEXTS, max_size=3).map(tuple), max_size=3),
+)
+def test_what_was_written_is_read(packages: list[Locked], declared: dict[str, tuple[str, ...]]) -> None:
+    lock = Lock(BASE, "linux/amd64", "3.11.2", "4.2.2", declared, tuple(packages))
+    again = locks.parse(lock.to_text(), "libs.lock")
+    assert again.to_text() == lock.to_text()
+    assert sorted(map(repr, again.packages)) == sorted(map(repr, packages))
+    assert again.declared == declared
+
+
+def test_one_package_a_line_in_an_order_of_its_own() -> None:
+    one, two = Locked("pip", "six", "1"), Locked("apt", "procps", "2", stage="apt")
+    text = make(one, two).to_text()
+    assert text == make(two, one).to_text()
+    changed = make(Locked("pip", "six", "3"), two).to_text()
+    assert sum(a != b for a, b in zip(text.splitlines(), changed.splitlines(), strict=True)) == 1
+
+
+def test_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "libs.lock"
+    assert locks.read(path) is None
+    locks.write(path, make())
+    assert locks.read(path) == make()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OSError):
+        locks.write(path, make())
+    assert [each.name for each in tmp_path.iterdir()] == ["libs.lock"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what"),
+    [
+        ("", ":1", "it is no JSON"),
+        ('{"version": 1,\n<<<<<<< HEAD\n', ":2", "it holds the marks of a git conflict"),
+        ("[]", "", "it is no lock of runner"),
+        ("{}", "", "it is no lock of runner: 'version'"),
+        (make().to_text().replace('"version": 1', '"version": 2'), "", "its format is version 2, expected 1"),
+        (
+            make(Locked("pip", "six", "1")).to_text().replace('"pip", "name"', '"rpm", "name"'),
+            "",
+            "no lock of runner: 'rpm'",
+        ),
+        (make(Locked("pip", "six", "1")).to_text().replace('"name"', '"nom"'), "", "unexpected keyword argument 'nom'"),
+    ],
+)
+def test_a_damaged_one_is_told_with_the_way_out(tmp_path: Path, text: str, where: str, what: str) -> None:
+    path = tmp_path / "libs.lock"
+    path.write_text(text)
+    with pytest.raises(SpecError) as caught:
+        locks.read(path)
+    assert str(caught.value).startswith(f"{path}{where}: {what}" if where else f"{path}: ")
+    assert what in str(caught.value)
+    assert "lock" in caught.value.hints[0] or "delete" in caught.value.hints[0]
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "libs.lock").write_bytes(b"\xff\xfe")
+    with pytest.raises(SpecError, match="cannot be read"):
+        locks.read(tmp_path / "libs.lock")
+
+
+@pytest.mark.parametrize(
+    ("libs", "name"),
+    [("libs.yaml", "libs.lock"), ("my.libs.yml", "my.libs.lock"), ("requirements.txt", "requirements.lock"),
+     ("environment.yml", "environment.lock"), ("renv.lock", "renv.libs.lock")],
+)  # fmt: skip
+def test_its_name(libs: str, name: str) -> None:
+    assert lock_name(Path(libs)) == name
+
+
+def test_a_line_of_json_each() -> None:
+    rows = make(Locked("pip", "six", "1", hashes=("sha256:a",))).to_text().splitlines()
+    row = next(row for row in rows if '"six", "version"' in row)
+    assert json.loads(row) == {"kind": "pip", "name": "six", "version": "1", "hashes": ["sha256:a"]}
