@@ -18,14 +18,15 @@ from runner.builder import dockerfile as syntax
 from runner.builder import pip
 from runner.builder.eject_folder import write
 from runner.builder.eject_material import gather
-from runner.builder.ejected import Image, dockerfile
+from runner.builder.ejected import CONDA, Image, dockerfile
 from runner.builder.recipe import STEPS, bootstrap_files, content_tag, contract
 from runner.errors import BuildError, SpecError, UsageError
 from runner.spec import rversion
 from runner.spec.libs import R_KINDS
+from runner.spec.lock import DEBIAN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from runner.builder.eject_folder import Content
     from runner.builder.eject_material import Material
@@ -67,6 +68,7 @@ def eject(
     folder: Path,
     *,
     system: System,
+    declared: Iterable[Package] | None = None,
     secrets: tuple[str, ...] = (),
     ca_bundle: Path | None = None,
 ) -> tuple[Path, ...]:
@@ -75,6 +77,7 @@ def eject(
     Args:
         folder: a new or empty one, or one that this function wrote.
         system: of the base, see System.
+        declared: the declared libraries by their real names, where those in `libs` are guesses (see Package.remote).
         secrets: names of the secrets that `run` commands are given.
         ca_bundle: PEM file to trust while fetching sources; it does not go into the folder.
 
@@ -90,7 +93,8 @@ def eject(
     for name in secrets:
         if not _SECRET.fullmatch(name):
             raise UsageError(f"{name!r} is not the name of a secret", "expected letters, digits and _")
-    files = render(libs, lock, gather(libs, lock, ca_bundle), system, secrets)
+    packages = tuple(libs.declared if declared is None else declared)
+    files = render(libs, lock, gather(libs, lock, ca_bundle), system, declared=packages, secrets=secrets)
     try:
         return write(folder, files)
     except OSError as error:
@@ -98,14 +102,24 @@ def eject(
 
 
 def render(
-    libs: Libs, lock: Lock, material: Material, system: System, secrets: tuple[str, ...] = ()
+    libs: Libs,
+    lock: Lock,
+    material: Material,
+    system: System,
+    *,
+    declared: Iterable[Package],
+    secrets: tuple[str, ...] = (),
 ) -> dict[str, Content]:
     """The folder: path below it → content. Fetches nothing.
+
+    Args:
+        declared: those whose marker leaves them out of this image are left out: nothing is locked for them.
 
     Raises:
         SpecError: a value cannot be written into a Dockerfile, or holds a login.
     """
     _check(libs)
+    packages = [each for each in declared if each.kind != "pip" or lock.find("pip", each.name) is not None]
     hashed = [each for each in lock.of("pip") if each.hashes]
     unhashed = [each for each in lock.of("pip") if not each.hashes]
     image = Image(
@@ -116,10 +130,10 @@ def render(
         user_name=_user_name(libs),
         python=system.python,
         env=libs.env,
-        labels=_labels(libs, lock, system),
+        labels=_labels(libs, lock, system, packages),
         run=libs.run,
         secrets=secrets if libs.run else (),
-        variables=libs.pip_variables,
+        variables=tuple(sorted(libs.pip_variables)),
         hashed=bool(hashed),
         unhashed=bool(unhashed),
         r_tools=material.r_tools,
@@ -143,7 +157,7 @@ def render(
     files |= {f"conda/{name}": content for name, content in material.conda.items()}
     if material.conda:
         files["conda/in/environment"] = f"conda.env={json.dumps(dict(system.conda_env), sort_keys=True)}\n".encode()
-    files |= {f"verify/{name}": raw for name, raw in _verification(libs, lock, system).items()}
+    files |= {f"verify/{name}": raw for name, raw in _verification(libs, lock, system, packages).items()}
     taken = sorted({name.partition("/")[0] for name in files if "/" in name})
     files[".dockerignore"] = "".join(
         ["# Only what the Dockerfile copies.\n*\n", *(f"!{each}\n" for each in taken)]
@@ -173,9 +187,9 @@ def _user_name(libs: Libs) -> str:
     return name
 
 
-def _labels(libs: Libs, lock: Lock, system: System) -> dict[str, str]:
+def _labels(libs: Libs, lock: Lock, system: System, packages: Iterable[Package]) -> dict[str, str]:
     """As runner's own build sets them; it alone has those by which it finds its layers."""
-    libraries = [[each.kind, each.name, _version(lock, each)] for each in _declared(libs, lock)]
+    libraries = [[each.kind, each.name, _version(lock, each)] for each in packages]
     labels = {
         "runner.base.name": lock.base.reference,
         "runner.contract": str(contract()),
@@ -186,12 +200,9 @@ def _labels(libs: Libs, lock: Lock, system: System) -> dict[str, str]:
         "runner.python.version": system.python_version,
         "runner.user": system.user,
     }
+    if python := lock.find("conda", "python"):
+        labels |= {"runner.conda.python": f"{CONDA}/bin/python", "runner.conda.python.version": python.version}
     return labels | ({"runner.r.version": lock.r} if lock.r else {})
-
-
-def _declared(libs: Libs, lock: Lock) -> list[Package]:
-    """The declared libraries, without those whose marker leaves them out of this image: nothing is locked for them."""
-    return [each for each in libs.declared if each.kind != "pip" or lock.find("pip", each.name) is not None]
 
 
 def _version(lock: Lock, package: Package) -> str:
@@ -203,7 +214,7 @@ def _version(lock: Lock, package: Package) -> str:
     r = lock.find("r", package.name) or lock.find("r", debian) or lock.find("apt", debian)
     if r is None:
         return ""
-    version = rversion.from_debian(r.version) if r.source == "debian" or r.kind == "apt" else r.version
+    version = rversion.from_debian(r.version) if r.source == DEBIAN or r.kind == "apt" else r.version
     return version.replace("-", ".")
 
 
@@ -226,18 +237,18 @@ def _archives(libs: Libs, lock: Lock) -> dict[str, bytes]:
     return found
 
 
-def _verification(libs: Libs, lock: Lock, system: System) -> dict[str, bytes]:
+def _verification(libs: Libs, lock: Lock, system: System, packages: Sequence[Package]) -> dict[str, bytes]:
     """What the last but one stage is given, see verify.py: the scripts and inputs of runner's own verification."""
-    packages = _declared(libs, lock)
     imports = {each.name: libs.imports.get(each.name) for each in packages}
     of = {kind: [each.name for each in packages if each.kind == kind] for kind in ("apt", "conda", "pip")}
+    r = [each.name for each in packages if each.kind in R_KINDS]
     declared = {
         "user": system.user,
         "env": dict(libs.env),
         "apt": of["apt"],
         "conda": {name: imports[name] for name in of["conda"]},
-        "r": [each.name for each in libs.r_packages],
-        "r_installed": bool(lock.of("r")),
+        "r": r,
+        "r_installed": bool(r or lock.of("r")),
         "pip": {name: imports[name] for name in of["pip"]},
         "manifest": {"name": libs.name, "image": content_tag(libs.path), "lock": json.loads(lock.to_text())},
     }
@@ -250,11 +261,13 @@ def _verification(libs: Libs, lock: Lock, system: System) -> dict[str, bytes]:
 
 
 def _expected(libs: Libs, packages: Iterable[Package]) -> dict[str, dict[str, str]]:
-    """kind → name → where it is declared."""
+    """kind → name → where it is declared, by paths that say nothing of this machine."""
     found: dict[str, dict[str, str]] = {}
+    folder = libs.path.resolve().parent
     for each in packages:
         kind = "r" if each.kind in R_KINDS else each.kind
-        file = Path(each.file).name if each.file == str(libs.path) else each.file
+        path = (folder / each.file).resolve()
+        file = path.relative_to(folder) if path.is_relative_to(folder) else path.name
         found.setdefault(kind, {})[each.name] = f"{file}:{each.line}: {each.name}"
     return found
 
@@ -263,7 +276,7 @@ def _locked(lock: Lock) -> dict[str, dict[str, str]]:
     """kind → name → version. Of R packages that apt installs its own entry tells."""
     found: dict[str, dict[str, str]] = {}
     for each in lock.packages:
-        if each.kind != "r" or each.source != "debian":
+        if each.kind != "r" or each.source != DEBIAN:
             found.setdefault(each.kind, {})[each.name] = each.version
     return found
 

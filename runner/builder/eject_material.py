@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from runner.builder import cran, pip
+from runner.builder import pip
+from runner.builder.r import services
+from runner.builder.r.repository import make_repository, sources_from_lock
+from runner.builder.r.sysreqs import needs_of
 from runner.builder.recipe import STEPS
-from runner.builder.repository import make_repository
 from runner.builder.session import uv_binary
 from runner.errors import BuildError
+from runner.spec.lock import DEBIAN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,16 +60,23 @@ def gather(libs: Libs, lock: Lock, ca_bundle: Path | None) -> Material:
     installers = [("uv", bool(lock.of("pip") or lock.of("conda"))), ("py-rattler", bool(lock.of("conda")))]
     tools = _hashed([f"{name}=={metadata.version(name)}" for name, needed in installers if needed], ca_bundle)
     conda = _conda(libs, lock, ca_bundle) if lock.of("conda") else {}
-    locked = [each for each in lock.of("r") if each.source != "debian"]
+    locked = [each for each in lock.of("r") if each.source != DEBIAN]
     if not locked:
         return Material(tools, conda=conda)
-    sources = cran.sources_from_lock(locked, libs, ca_bundle)
+    sources = sources_from_lock(
+        locked,
+        libs_folder=libs.path.resolve().parent,
+        ca_bundle=ca_bundle,
+        r_version=lock.r,
+        machine=services.machine(lock.platform.rpartition("/")[2]),
+        repos=services.repositories(libs.repos),
+    )
     r: dict[str, Content] = {f"cran/{path}": raw for path, raw in make_repository(sources).items()}
-    r["packages"] = pip.lines(sorted(each.name for each in locked))
+    r["packages"] = pip.lines(sorted(source.name for source in sources))
     r["install.R"] = (STEPS / "install.R").read_bytes()
-    compiled = any(source.compiled for source in sources)
-    r_tools = (*_COMPILERS, *cran.system_requirements(sources)) if compiled else ()
-    return Material(tools, r, r_tools, conda)
+    if not any(source.compiled for source in sources):
+        return Material(tools, r, (), conda)
+    return Material(tools, r, (*_COMPILERS, *(needs_of(sources).build if libs.sysreqs else ())), conda)
 
 
 def _hashed(requirements: list[str], ca_bundle: Path | None) -> str:
@@ -98,13 +108,13 @@ def _hashed(requirements: list[str], ca_bundle: Path | None) -> str:
 def _conda(libs: Libs, lock: Lock, ca_bundle: Path | None) -> dict[str, Content]:
     """The packages' files, and the step that installs them with its plan."""
     from runner.builder import conda_fetch
+    from runner.builder.conda_client import bare
 
     locked = lock.of("conda")
-    files = conda_fetch.fetch(locked, libs.conda_channels, ca_bundle, lambda _: None)
+    files = conda_fetch.fetch(locked, conda_fetch.channels(libs), ca_bundle, lambda _: None)
     entries = [{"file": files[each.name].name, "url": each.source} for each in locked]
-    specs = {each.name.lower(): each.spec.rpartition("::")[2] for each in libs.conda}
+    plan = {"packages": entries, "specs": {each.name.lower(): bare(each) for each in libs.conda}}
     found: dict[str, Content] = {f"conda/{path.name}": path for path in files.values()}
-    plan = {"packages": entries, "specs": specs}
     found["in/conda.json"] = (json.dumps(plan, indent=1, sort_keys=True) + "\n").encode()
     found["in/conda_install.py"] = (STEPS / "conda_install.py").read_bytes()
     return found

@@ -104,6 +104,20 @@ def docker_build(engine: None) -> Iterator[Build]:
             docker("rmi", tag)
 
 
+@pytest.fixture
+def own_build(engine: None) -> Iterator[Callable[[Path], str]]:
+    """runner's own build of a libs file: the image's name. It is removed at the end, its layers stay."""
+    tags = []
+
+    def make(libs: Path) -> str:
+        tags.append(build(libs).tag)
+        return tags[-1]
+
+    yield make
+    for tag in dict.fromkeys(tags):
+        docker("rmi", tag)
+
+
 def system_of(tag: str) -> System:
     image = look_up(tag)
     assert image is not None
@@ -124,11 +138,13 @@ def run(tag: str, *argv: str) -> str:
     return docker("run", "--rm", "--network", "none", tag, *argv)
 
 
-def test_docker_builds_the_same_image(cran: Path, tmp_path: Path, docker_build: Build) -> None:
+def test_docker_builds_the_same_image(
+    cran: Path, tmp_path: Path, docker_build: Build, own_build: Callable[[Path], str]
+) -> None:
     make_wheel(tmp_path, "rnwheel", "1.0", "value = 'wheel'")
     file = tmp_path / "libs.yaml"
     file.write_text(MIXED.format(repo=cran))
-    own = build(file).tag
+    own = own_build(file)
     libs, lock = locked(file)
     eject(libs, lock, tmp_path / "out", system=system_of(own), ca_bundle=build_session.ca_bundle(None))
 
@@ -149,7 +165,8 @@ def test_docker_builds_the_same_image(cran: Path, tmp_path: Path, docker_build: 
         ours[key] for key in ("User", "WorkingDir", "Cmd")
     ]
     # What differs in a list of all files: caches that only one of the two has, and a folder of apt's.
-    files = [set(run(each, "sh", "-c", "find / -xdev -type f 2>/dev/null").splitlines()) for each in (own, tag)]
+    find = ("find", "/", "-xdev", "-type", "f")
+    files = [set(docker("run", "--rm", "--user", "0", each, *find).splitlines()) for each in (own, tag)]
     differs = {path for path in files[0] ^ files[1] if not path.startswith(("/var/cache/", "/var/lib/apt/", "/proc/"))}
     assert differs == set()
     assert not [path for path in files[1] if path.startswith(("/mnt/", "/tmp/", "/tools/", "/root/.cache"))]
@@ -157,7 +174,6 @@ def test_docker_builds_the_same_image(cran: Path, tmp_path: Path, docker_build: 
     assert docker("run", "--rm", "--user", "0", tag, "ls", "/var/lib/apt/lists") == ""
     history = docker("history", "--no-trunc", tag)
     assert "ca.pem" not in history
-    docker("rmi", own)
 
 
 def small(folder: Path, text: str = "") -> tuple[Libs, Lock, System]:

@@ -71,7 +71,9 @@ def instructions(text: str) -> list[str]:
 
 def test_python_only_on_a_pulled_base(tmp_path: Path) -> None:
     libs = libs_of(tmp_path, "apt: [procps]\nenv: {TZ: UTC}")
-    files = render(libs, lock_of(PULLED, Locked("apt", "procps", "2:4.0.2-3", stage="apt")), Material(), SYSTEM)
+    files = render(
+        libs, lock_of(PULLED, Locked("apt", "procps", "2:4.0.2-3", stage="apt")), Material(), SYSTEM, libs.declared
+    )
     check_golden("small", text_of(files))
     assert files[".dockerignore"] == b"# Only what the Dockerfile copies.\n*\n!verify\n"
     assert {name.partition("/")[0] for name in files} == {"Dockerfile", ".dockerignore", "verify"}
@@ -88,7 +90,7 @@ def mixed(tmp_path: Path) -> tuple[Libs, Lock, Material]:
         ' "--extra-index-url https://${PYPI_TOKEN}@pypi.example.org/simple"]\n'
         "r: {cran: [jsonlite, tiny]}\nimports: {six: [six, six.moves]}",
         run=("echo one\necho 'two' \\\n  more", "cat /run/secrets/TOKEN"),
-        pip_variables=("PYPI_TOKEN",),
+        pip_variables=frozenset(["PYPI_TOKEN"]),
         user="worker",
     )
     lock = lock_of(
@@ -108,7 +110,7 @@ def mixed(tmp_path: Path) -> tuple[Libs, Lock, Material]:
 
 def test_all_kinds_on_a_base_made_here(mixed: tuple[Libs, Lock, Material]) -> None:
     libs, lock, material = mixed
-    files = render(libs, lock, material, SYSTEM, ("TOKEN",))
+    files = render(libs, lock, material, SYSTEM, declared=libs.declared, secrets=("TOKEN",))
     check_golden("mixed", text_of(files))
     assert _bytes(files, "pip/requirements.txt").decode().splitlines() == [
         "--extra-index-url https://${PYPI_TOKEN}@pypi.example.org/simple",
@@ -126,7 +128,7 @@ def test_all_kinds_on_a_base_made_here(mixed: tuple[Libs, Lock, Material]) -> No
 
 def test_what_the_proof_is_given(mixed: tuple[Libs, Lock, Material]) -> None:
     libs, lock, material = mixed
-    files = render(libs, lock, material, SYSTEM)
+    files = render(libs, lock, material, SYSTEM, declared=libs.declared)
     declared, expected = (json.loads(_bytes(files, f"verify/{name}.json")) for name in ("declared", "expected"))
     assert declared["pip"] == {"six": ["six", "six.moves"], "mine": None}, "winonly is not of this platform"
     assert (declared["user"], declared["r"], declared["r_installed"]) == ("1000:1000", ["jsonlite", "tiny"], True)
@@ -155,7 +157,7 @@ def test_conda_and_packages_without_hashes(tmp_path: Path) -> None:
         Locked("pip", "tool", "", source="git+https://git.example.org/tool@0123abc"),
     )
     system = replace(SYSTEM, conda_env={"GDAL_DATA": "/opt/conda/share/gdal"})
-    files = render(libs, lock, Material(TOOLS, conda={"in/conda.json": b"{}"}), system)
+    files = render(libs, lock, Material(TOOLS, conda={"in/conda.json": b"{}"}), system, declared=libs.declared)
     check_golden("conda", text_of(files))
     assert files["conda/in/environment"] == b'conda.env={"GDAL_DATA": "/opt/conda/share/gdal"}\n'
     assert "pip/requirements.txt" not in files
@@ -165,7 +167,9 @@ def test_conda_and_packages_without_hashes(tmp_path: Path) -> None:
 def test_versions_in_the_label_are_as_the_libraries_call_them(mixed: tuple[Libs, Lock, Material]) -> None:
     libs, lock, material = mixed
     (line,) = [
-        line for line in text_of(render(libs, lock, material, SYSTEM)).splitlines() if "runner.libraries" in line
+        line
+        for line in text_of(render(libs, lock, material, SYSTEM, declared=libs.declared)).splitlines()
+        if "runner.libraries" in line
     ]
     value = re.sub(r"\\(.)", r"\1", line.strip().removeprefix('runner.libraries="').removesuffix('" \\'))
     assert json.loads(value) == [
@@ -213,7 +217,10 @@ def test_hostile_values_do_not_change_the_instructions(tmp_path: Path) -> None:
     lock = lock_of(PULLED, Locked("apt", "procps", "2:4.0.2-3", stage="apt"))
     hostile = replace(libs, env={"A": "x\" \\ $HOME ${PATH} # '<<EOF"}, run=('true\nUSER 0\nRUN id <<EOF\nEOF\n"]\\',))
 
-    plain, changed = (instructions(text_of(render(each, lock, Material(), SYSTEM))) for each in (libs, hostile))
+    plain, changed = (
+        instructions(text_of(render(each, lock, Material(), SYSTEM, declared=each.declared)))
+        for each in (libs, hostile)
+    )
 
     assert [line.split()[0] for line in changed] == [line.split()[0] for line in plain]
     assert [line for line in changed if not line.startswith(("ENV A", "RUN ["))] == [
@@ -235,7 +242,7 @@ def test_hostile_values_do_not_change_the_instructions(tmp_path: Path) -> None:
 def test_a_lock_that_was_tampered_with_is_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
     libs = libs_of(tmp_path, "")
     with pytest.raises(SpecError, match="cannot be written into a Dockerfile"):
-        render(libs, replace(lock_of(PULLED), **changed), Material(), SYSTEM)
+        render(libs, replace(lock_of(PULLED), **changed), Material(), SYSTEM, declared=())
 
 
 @pytest.mark.parametrize("value", ["two\nlines", "nul\0", "\ud800"])
@@ -249,7 +256,7 @@ def test_a_variable_that_a_dockerfile_cannot_hold_is_told_by_its_name(tmp_path: 
 def test_a_login_does_not_get_into_the_folder(tmp_path: Path) -> None:
     libs = replace(libs_of(tmp_path, ""), pip_rest=("--index-url https://me:pa55@pypi.example.org/simple",))
     with pytest.raises(SpecError, match="holds a login") as caught:
-        render(libs, lock_of(PULLED), Material(), SYSTEM)
+        render(libs, lock_of(PULLED), Material(), SYSTEM, declared=libs.declared)
     assert "pa55" not in str(caught.value)
 
 
@@ -261,7 +268,7 @@ def test_the_name_of_a_secret_is_one(tmp_path: Path) -> None:
 def test_a_name_of_the_user_is_one(tmp_path: Path) -> None:
     libs = libs_of(tmp_path, "", user="x' >/etc/shadow; echo '")
     with pytest.raises(SpecError, match=r"user: .* is not a user's name"):
-        render(libs, lock_of(PULLED), Material(), SYSTEM)
+        render(libs, lock_of(PULLED), Material(), SYSTEM, declared=libs.declared)
 
 
 # -- the folder -----------------------------------------------------------------------------------------------------

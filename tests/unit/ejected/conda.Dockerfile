@@ -118,7 +118,9 @@ LABEL runner.base.name="debian:bookworm-slim" \
     runner.name="golden" \
     runner.python="/usr/bin/python3" \
     runner.python.version="3.11.2" \
-    runner.user="1000:1000"
+    runner.user="1000:1000" \
+    runner.conda.python="/opt/conda/bin/python" \
+    runner.conda.python.version="3.12.1"
 USER 1000:1000
 WORKDIR /home/runner
 ENTRYPOINT []
