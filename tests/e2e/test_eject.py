@@ -22,6 +22,7 @@ from runner.errors import BuildError
 from runner.spec.libs import Libs, load
 from runner.spec.lock import Lock, read
 from tests.e2e.build_material import docker, make_wheel
+from tests.e2e.conda_material import STANDARD, Conda, make_channel
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -242,3 +243,37 @@ def test_a_library_that_does_not_load_fails_the_build(tmp_path: Path, docker_bui
     )
     assert expected in done.stdout + done.stderr
     assert look_up("runner-test:broken") is None
+
+
+def test_conda_packages_and_what_their_activation_sets(
+    tmp_path: Path, docker_build: Build, own_build: Callable[[Path], str]
+) -> None:
+    active = {"etc/conda/activate.d/rc.sh": b'export RC_DATA="$CONDA_PREFIX/share/rc"\n'}
+    channel = make_channel(tmp_path / "channel", (*STANDARD, Conda("rcactive", files=active)))
+    file = tmp_path / "libs.yaml"
+    file.write_text(
+        f"name: runner-test-eject-conda\nconda: {{channels: ['{channel.as_uri()}'], packages: [rcpure, rctool, rcactive]}}\n"
+        "pip: [six]\n"
+    )
+    own = own_build(file)
+    libs, lock = locked(file)
+    system, bundle, out, tag = system_of(own), build_session.ca_bundle(None), tmp_path / "out", "runner-test:conda"
+
+    eject(libs, lock, out, system=system, ca_bundle=bundle)
+    unknown = docker_build(out, tag, "classic")
+    known = {"RC_DATA": "/opt/conda/share/rc"}
+    eject(libs, lock, out, system=replace(system, conda_env=known), ca_bundle=bundle)
+    done = docker_build(out, tag, "classic")
+
+    assert unknown.returncode != 0, "variables that are not known are not lost silently"
+    assert 'conda.env={"RC_DATA": "/opt/conda/share/rc"}' in unknown.stdout + unknown.stderr
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert run(tag, "cat", "/opt/runner/manifest.json") == run(own, "cat", "/opt/runner/manifest.json")
+    assert sorted(config(tag)["Env"]) == sorted(config(own)["Env"])
+    ours, theirs = config(own)["Labels"], config(tag)["Labels"]
+    assert {**theirs, **ours} == ours
+    assert run(tag, "rctool") == run(own, "rctool")
+    assert run(tag, "/opt/conda/bin/python", "-c", "import rcpure; print(rcpure.value)") == "42\n"
+    assert run(tag, "python3", "-c", "import six, sys; print(sys.prefix)") == "/opt/venv\n"
+    found = ("find", "/opt", "-type", "f", "!", "-name", "*.pyc", "-printf", "%m %s %p\n")
+    assert sorted(run(tag, *found).splitlines()) == sorted(run(own, *found).splitlines())

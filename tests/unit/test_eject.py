@@ -71,9 +71,8 @@ def instructions(text: str) -> list[str]:
 
 def test_python_only_on_a_pulled_base(tmp_path: Path) -> None:
     libs = libs_of(tmp_path, "apt: [procps]\nenv: {TZ: UTC}")
-    files = render(
-        libs, lock_of(PULLED, Locked("apt", "procps", "2:4.0.2-3", stage="apt")), Material(), SYSTEM, libs.declared
-    )
+    lock = lock_of(PULLED, Locked("apt", "procps", "2:4.0.2-3", stage="apt"))
+    files = render(libs, lock, Material(), SYSTEM, declared=libs.declared)
     check_golden("small", text_of(files))
     assert files[".dockerignore"] == b"# Only what the Dockerfile copies.\n*\n!verify\n"
     assert {name.partition("/")[0] for name in files} == {"Dockerfile", ".dockerignore", "verify"}
