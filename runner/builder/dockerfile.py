@@ -51,7 +51,7 @@ def settings(instruction: str, values: Mapping[str, str]) -> str:
     """
     if not values:
         return ""
-    pairs = (f"{_checked(_NAME, name)}={quoted(value)}" for name, value in values.items())
+    pairs = (f"{name(key)}={quoted(value)}" for key, value in values.items())
     return f"{instruction} " + " \\\n    ".join(pairs) + "\n"
 
 
@@ -67,7 +67,7 @@ def packages(names: Iterable[str]) -> str:
         ValueError: one is not of that form.
     """
     checked = sorted((_checked(_PACKAGE, each) for each in names), key=lambda each: each.partition("="))
-    return "".join(f"      {name} \\\n" for name in checked)
+    return "".join(f"      {each} \\\n" for each in checked)
 
 
 def reference(text: str) -> str:
@@ -77,6 +77,15 @@ def reference(text: str) -> str:
         ValueError: it is none.
     """
     return _checked(_REFERENCE, text)
+
+
+def name(text: str) -> str:
+    """A name of a variable.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return _checked(_NAME, text)
 
 
 def path(text: str) -> str:

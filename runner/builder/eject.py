@@ -18,7 +18,8 @@ from runner.builder import dockerfile as syntax
 from runner.builder import pip
 from runner.builder.eject_folder import write
 from runner.builder.eject_material import gather
-from runner.builder.ejected import CONDA, Image, dockerfile
+from runner.builder.eject_stages import CONDA
+from runner.builder.ejected import Image, dockerfile
 from runner.builder.recipe import STEPS, bootstrap_files, content_tag, contract
 from runner.errors import BuildError, SpecError, UsageError
 from runner.spec import rversion

@@ -10,19 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.builder import dockerfile as syntax
+from runner.builder import eject_stages as parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from runner.spec.lock import Base, Lock
 
-VENV = "/opt/venv"
-CONDA = "/opt/conda"
 HOME = "/home/runner"
-R_LIBRARY = "/usr/local/lib/R/site-library"
-"""Where R of Debian, and of the images made of it, looks for packages first."""
-
-_TOOLS = "/tools"
 _APT_OPTIONS = """\
 ARG APT_UPDATE="apt-get -q update -o APT::Update::Error-Mode=any -o Acquire::Languages=none -o Acquire::Retries=3"
 ARG APT_INSTALL="apt-get -q -y install --no-install-recommends --allow-downgrades -o Acquire::Retries=3 \\
@@ -36,13 +31,6 @@ ARG TIDY="rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archiv
     /var/log/alternatives.log /var/log/fontconfig.log /var/cache/ldconfig/aux-cache /var/cache/debconf/*-old \\
     /var/lib/dpkg/*-old"
 """
-_APT_ARGUMENTS = """\
-ARG DEBIAN_FRONTEND=noninteractive
-ARG APT_UPDATE
-ARG APT_INSTALL
-ARG TIDY
-"""
-_TRUST = f"[ ! -e {_TOOLS}/ca.pem ] || export SSL_CERT_FILE={_TOOLS}/ca.pem PIP_CERT={_TOOLS}/ca.pem;"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +79,16 @@ def dockerfile(image: Image) -> str:
     stages = ["".join(filter(None, system))]
     last = "system"
     if image.r_tools is not None:
-        stages.append(_r_source(image.r_tools))
+        stages.append(parts.r_source(image.r_tools))
     if image.pip or image.conda:
-        stages.append(_tools(image))
+        stages.append(parts.tools(image))
     if image.conda:
-        stages.append(_conda())
+        stages.append(parts.conda())
     if image.r_tools is not None or image.conda:
-        stages.append(_libraries(image))
+        stages.append(parts.libraries(image))
         last = "libraries"
     if image.pip:
-        stages.append(_pip(image, last))
+        stages.append(parts.pip(image, last))
     stages += [_complete(image, last), _verified(image), _final(image)]
     return _head(image) + "\n" + "\n\n".join(stages)
 
@@ -146,7 +134,7 @@ def _how_apt(image: Image) -> str:
 
 
 def _base(base: Base) -> str:
-    where = f"FROM {syntax.reference(_pinned(base))} AS system\nUSER 0\nWORKDIR /\n{_APT_ARGUMENTS}"
+    where = f"FROM {syntax.reference(_pinned(base))} AS system\nUSER 0\nWORKDIR /\n{parts.APT_ARGUMENTS}"
     if base.digest:
         return syntax.comment("The base, by the digest that the lock has.") + where
     if base.recipe:
@@ -205,100 +193,15 @@ def _block(what: str, text: str) -> str:
 
 
 def _install(image: Image, stage: str) -> str:
-    return _apt_run(f"{each.name}={each.version}" for each in image.lock.of("apt") if each.stage == stage)
-
-
-def _apt_run(names: Iterable[str]) -> str:
-    listed = syntax.packages(names)
-    return f"RUN $APT_UPDATE && $APT_INSTALL \\\n{listed} && $TIDY\n" if listed else ""
-
-
-def _r_source(tools: Sequence[str]) -> str:
-    """See steps/r_build.sh."""
-    return (
-        syntax.comment("R packages from source. The compilers stay in this stage.")
-        + f"FROM system AS r-source\n{_APT_ARGUMENTS}"
-        + _apt_run(tools)
-        + syntax.comment(
-            "A repository of exactly these packages, and the script that has R install them and checks it."
-        )
-        + "COPY r/ /mnt/in/\n"
-        'RUN mkdir /tmp/library && MAKEFLAGS="-j$(nproc)" LC_ALL=C.UTF-8 Rscript --vanilla /mnt/in/install.R\n'
-    )
-
-
-def _tools(image: Image) -> str:
-    python = syntax.path(image.python)
-    name = python.rpartition("/")[2]
-    what = "uv, for Python packages" + (", and py-rattler, for conda packages" if image.conda else "")
-    return (
-        syntax.comment(f"{what}; by their hashes, with the pip that Python brings.")
-        + f"FROM system AS tools\n{_APT_ARGUMENTS}"
-        + f"RUN {python} -c 'import ensurepip' 2>/dev/null || {{ $APT_UPDATE && $APT_INSTALL {name}-venv; }}\n"
-        "ARG UV_DEFAULT_INDEX\n"
-        f"COPY tools/ {_TOOLS}/\n"
-        f"RUN {_TRUST} \\\n"
-        f"    {python} -m venv {_TOOLS}/venv \\\n"
-        f" && {_TOOLS}/venv/bin/pip install -q --no-cache-dir --disable-pip-version-check --no-deps --only-binary :all: \\\n"
-        f'      ${{UV_DEFAULT_INDEX:+--index-url "$UV_DEFAULT_INDEX"}} --require-hashes -r {_TOOLS}/requirements.txt\n'
-    )
-
-
-def _conda() -> str:
-    """See steps/conda.sh. Variables of an image stand in the Dockerfile, so what the packages set must be known before."""
-    return (
-        syntax.comment(
-            "conda packages, from files, into /opt/conda. What activating them sets is ENV below, or the build ends here."
-        )
-        + "FROM tools AS conda\n"
-        "COPY conda/ /mnt/\n"
-        "RUN mkdir -p /mnt/out && ln -s /tools/venv/lib/python3*/site-packages /mnt/rattler \\\n"
-        f" && {_TOOLS}/venv/bin/python -I -X utf8 /mnt/in/conda_install.py \\\n"
-        " && { grep -Fxq -f /mnt/in/environment /mnt/out/answers \\\n"
-        "      || { cat /mnt/out/answers >&2; echo 'runner: conda/in/environment has other variables' >&2; exit 1; }; }\n"
-    )
-
-
-def _libraries(image: Image) -> str:
-    text = syntax.comment("What was built and unpacked, without what that took.") + "FROM system AS libraries\n"
-    if image.r_tools is not None:
-        text += f"COPY --from=r-source /tmp/library/ {R_LIBRARY}/\n"
-    if image.conda:
-        text += f"COPY --from=conda {CONDA}/ {CONDA}/\nENV PATH={CONDA}/bin:$PATH CONDA_PREFIX={CONDA}\n"
-        text += syntax.settings("ENV", image.conda_env)
-    return text
-
-
-def _pip(image: Image, parent: str) -> str:
-    """See steps/pip.sh."""
-    python = f"{CONDA}/bin/python" if image.conda_python else syntax.path(image.python)
-    install = f"{_TOOLS}/venv/bin/uv pip install --python {VENV}/bin/python --no-deps"
-    arguments = "".join(f"ARG {name}\n" for name in ["UV_DEFAULT_INDEX", "UV_INDEX", *image.variables])
-    text = (
-        syntax.comment(
-            "Python packages: those of pip/requirements.txt are all there is to install, each file by its hash, compiled\n"
-            "to bytecode, into a virtual environment that sees the system's packages."
-        )
-        + f"FROM {parent} AS pip\n"
-        f"COPY --from=tools {_TOOLS}/ {_TOOLS}/\n"
-        "COPY pip/ /mnt/in/src/\n"
-        "WORKDIR /mnt/in/src\n"
-        f"{arguments}"
-        "ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 UV_NO_CONFIG=1\n"
-        f"RUN {_TRUST} \\\n"
-        f"    {_TOOLS}/venv/bin/uv venv -q --python {python} --system-site-packages {VENV}"
-    )
-    if image.hashed:
-        text += f" \\\n && {install} --require-hashes -r requirements.txt"
-    if image.unhashed:
-        text += f" \\\n && {install} -r requirements-unhashed.txt"
-    return text + "\n"
+    return parts.apt_run(f"{each.name}={each.version}" for each in image.lock.of("apt") if each.stage == stage)
 
 
 def _complete(image: Image, parent: str) -> str:
     text = syntax.comment("The image, but for the proof that all of it loads.") + f"FROM {parent} AS complete\n"
     if image.pip:
-        text += f"COPY --from=pip {VENV}/ {VENV}/\nENV PATH={VENV}/bin:$PATH VIRTUAL_ENV={VENV}\n"
+        text += (
+            f"COPY --from=pip {parts.VENV}/ {parts.VENV}/\nENV PATH={parts.VENV}/bin:$PATH VIRTUAL_ENV={parts.VENV}\n"
+        )
     if image.run:
         text += "\n" + syntax.comment("The commands of `run`, in order, as root." + _secrets_told(image.secrets))
         text += "ARG DEBIAN_FRONTEND=noninteractive\nARG LC_ALL=C.UTF-8\n"
