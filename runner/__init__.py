@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runner.api import Run, build, get, submit
+    from runner.api import Run, build, get, push, submit
     from runner.errors import RunnerError
     from runner.model import Outcome, Reason, Status
 
-__all__ = ["Outcome", "Reason", "Run", "RunnerError", "Status", "build", "get", "submit"]
+__all__ = ["Outcome", "Reason", "Run", "RunnerError", "Status", "build", "get", "push", "submit"]
 
 _WHERE = {
     "Outcome": "runner.model",
@@ -22,6 +22,7 @@ _WHERE = {
     "Status": "runner.model",
     "build": "runner.api",
     "get": "runner.api",
+    "push": "runner.api",
     "submit": "runner.api",
 }
 

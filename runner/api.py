@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.builder import BuiltImage
+    from runner.builder.push import Pushed
     from runner.store import RunRow
 
 _POLL_S = 0.05
@@ -214,13 +215,16 @@ def submit(
 
 
 def build(libs: str | Path = "libs.yaml", *, tag: str | None = None, no_cache: bool = False, locked: bool = False,
-          upgrade: Sequence[str] = (), secrets: Sequence[str] = (),
+          upgrade: Sequence[str] = (), secrets: Sequence[str] = (), push: str | None = None,
+          config: str | Path | None = None,
           say: Callable[[str, str], None] | None = None) -> BuiltImage:  # fmt: skip
     """Build the image of a libs file, verify every library in it, and tag it; an unchanged file builds nothing.
 
     Args:
         locked: build exactly the lock, or fail. upgrade: names of packages to resolve anew, `*` for all.
         secrets: names of environment variables whose values `run` commands find as files below /run/secrets.
+        push: HOST/REPOSITORY[:TAG], or "" for the registry that is set; None: only where one is set.
+        config: the file to take instead of the project's runner.yaml.
 
     Raises:
         SpecError, BuildError, UnavailableError: nothing was tagged.
@@ -233,9 +237,31 @@ def build(libs: str | Path = "libs.yaml", *, tag: str | None = None, no_cache: b
         locked=locked,
         upgrade=frozenset(upgrade),
         secrets=tuple(secrets),
+        push=push,
+        config=None if config is None else Path(config),
         progress=say or (lambda _stage, _text: None),
     )
     return build_image(Path(libs), tag=tag, options=options)
+
+
+def push(image: str | None = None, target: str | None = None, *, libs: str | Path | None = None,
+         config: str | Path | None = None, say: Callable[[str, str], None] | None = None) -> Pushed:  # fmt: skip
+    """Push an image, or the one built of a libs file (default: `libs.yaml`), to a registry. See docs/registry.md.
+
+    Args:
+        image: its name or id on the engine.
+        target: HOST/REPOSITORY[:TAG]; default: the registry that libs.yaml, RUNNER_REGISTRY or runner.yaml names.
+        config: the file to take instead of the project's runner.yaml.
+
+    Raises:
+        UsageError, SpecError, ImageError, UnavailableError: it was not pushed.
+    """
+    from runner.builder.publish import publish
+
+    return publish(
+        image, target, libs=None if libs is None else Path(libs), config=None if config is None else Path(config),
+        progress=say or (lambda _stage, _text: None),
+    )  # fmt: skip
 
 
 def get(reference: str, home: Path | None = None) -> Run:

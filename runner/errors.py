@@ -110,13 +110,17 @@ class BuildError(RunnerError):
 
 
 class ImageError(BuildError):
-    """An image is missing, or could not be pulled or pushed. `retryable` is false where trying again cannot help."""
+    """An image is missing, or could not be pulled or pushed. `retryable` is false where trying again cannot help.
+
+    `problem` says in one word why a push failed (`runner.builder.push_errors.Problem`); None elsewhere.
+    """
 
     exit_code = 11
 
-    def __init__(self, message: str, *hints: str, retryable: bool = True) -> None:
+    def __init__(self, message: str, *hints: str, retryable: bool = True, problem: str | None = None) -> None:
         super().__init__(message, *hints)
         self.retryable = retryable
+        self.problem = problem
 
 
 class StoreError(RunnerError):

@@ -417,5 +417,5 @@ def _built_image(engine: Engine, libs: Path | None, say: Say, *, build: bool) ->
     from runner.builder import Options
     from runner.builder import build as build_image
 
-    image = build_image(path, options=Options(progress=say))
+    image = build_image(path, options=Options(progress=say, publish=False))
     return image.id, image.tag

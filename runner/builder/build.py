@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from runner.assets import asset
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from runner.builder.push import Pushed
     from runner.builder.session import Session
     from runner.builder.verify import Library
     from runner.docker_api.images import Engine, Image
@@ -35,15 +36,20 @@ class BuiltImage:
     seconds: float
     log: Path | None
     lock: Path
+    pushed: Pushed | None = None
+    """Where it is in a registry, when it was pushed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to build.
 
-    no_cache: every layer anew (downloads are still cached). locked: exactly the lock, or fail. upgrade: names of packages to
-    resolve anew, `*` for all. secrets: variables of the environment whose values `run` commands find in files. platform:
-    that the image must have, `linux/amd64`; None: the engine's.
+    no_cache: every layer anew (downloads are still cached). locked: exactly the lock, or fail.
+    upgrade: names of packages to resolve anew, `*` for all.
+    secrets: variables of the environment whose values `run` commands find in files.
+    platform: that the image must have, `linux/amd64`; None: the engine's, or what the registry that it goes to wants.
+    push: where to, HOST/REPOSITORY[:TAG]; "" for the registry that is set; None: only if one is set.
+    publish: False never pushes. config: the runner.yaml to take.
     """
 
     no_cache: bool = False
@@ -51,8 +57,16 @@ class Options:
     upgrade: frozenset[str] = frozenset()
     secrets: tuple[str, ...] = ()
     platform: str | None = None
+    push: str | None = None
+    publish: bool = True
+    config: Path | None = None
     log: Path | None = None
     progress: Callable[[str, str], None] = field(default=lambda _stage, _text: None)
+
+
+def fits(image: Image, platform: str | None) -> bool:
+    """Whether an image is for a platform; any is for None."""
+    return platform is None or f"linux/{image.architecture}" == platform
 
 
 def default_libs() -> Path:
@@ -76,14 +90,18 @@ def build(libs: Path, *, tag: str | None = None, options: Options | None = None)
     """
     started = time.monotonic()
     options = options or Options()
-    name = content_tag(libs)
+    from runner.builder.publish import destination_of
+    from runner.builder.push import push
     from runner.docker_api.images import connect, look_up
 
-    image = None if options.no_cache or options.upgrade else look_up(name)
-    if image is not None and not lock_path(libs).exists():
+    where = destination_of(libs, options.push, options.config) if options.publish else None
+    if where is not None and options.platform is None:
+        options = replace(options, platform=where.platform)
+    image = None if options.no_cache or options.upgrade or not lock_path(libs).exists() else look_up(content_tag(libs))
+    if image is not None and not fits(image, options.platform):
         image = None
-    found = None
-    if image is None or tag is not None:
+    found = pushed = None
+    if image is None or tag is not None or where is not None:
         engine = connect()
         try:
             if image is None:
@@ -91,9 +109,13 @@ def build(libs: Path, *, tag: str | None = None, options: Options | None = None)
                 image = found.image
             if tag is not None:
                 engine.tag(image.id, tag)
+            if where is not None:
+                # The lock is new, so the content and with it the tag may be others than before the build.
+                where = destination_of(libs, options.push, options.config) or where
+                pushed = push(engine, image, where.target, auth=where.auth, progress=options.progress)
         finally:
             engine.close()
-    return _result(image, libs, tag, found, time.monotonic() - started)
+    return replace(_result(image, libs, tag, found, time.monotonic() - started), pushed=pushed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +155,8 @@ def _build(engine: Engine, path: Path, options: Options) -> _Found:
             secrets=options.secrets,
         ) as place:
             start, lock = _lock(place, libs, options)
-            if not options.no_cache and (image := engine.inspect(content_tag(path))):
+            image = None if options.no_cache else engine.inspect(content_tag(path))
+            if image is not None and fits(image, options.platform):
                 return _Found(image)
             try:
                 return _made(place, libs, start, lock)

@@ -14,7 +14,7 @@ from runner.spec.values import human_size, human_time
 if TYPE_CHECKING:
     from runner.builder import BuiltImage
 
-OPTIONAL_VALUES = {"--upgrade": "*"}
+OPTIONAL_VALUES = {"--upgrade": "*", "--push": ""}
 """Options that may stand without a value: what they mean then. The parser knows none such; see command.py."""
 
 
@@ -35,6 +35,13 @@ def build(  # noqa: PLR0917 - the signature is the command line
         list[str] | None,
         typer.Option("--secret", metavar="NAME", help="A variable that `run` commands find in /run/secrets/NAME."),
     ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option("--push", metavar="[REGISTRY/REPO[:TAG]]", help="Push it; without a value, to the registry set."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Settings (default: runner.yaml, upward from here).")
+    ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Build every layer anew.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the image as JSON.")] = False,
 ) -> None:
@@ -44,13 +51,16 @@ def build(  # noqa: PLR0917 - the signature is the command line
 
     began = time.monotonic()
     image = build_image(
-        libs, tag=tag, no_cache=no_cache, locked=locked, upgrade=upgrade or (), secrets=secret or (), say=console.say
-    )
+        libs, tag=tag, no_cache=no_cache, locked=locked, upgrade=upgrade or (), secrets=secret or (), push=push,
+        config=config, say=console.say,
+    )  # fmt: skip
     if json:
         console.result_json(_as_json(image, time.monotonic() - began))
         return
     added = f"  (+{human_size(image.added_bytes)})" if image.built else "  (unchanged, nothing was built)"
     console.result(f"{image.tag}  {image.id[:19]}…  {human_size(image.size_bytes)}{added}")
+    if image.pushed is not None:
+        console.result(image.pushed.by_digest)
     console.say("", f"done in {human_time(time.monotonic() - began)}")
 
 
@@ -59,4 +69,7 @@ def _as_json(image: BuiltImage, seconds: float) -> dict[str, object]:
         "id": image.id, "tag": image.tag, "name": image.name, "size_bytes": image.size_bytes,
         "added_bytes": image.added_bytes, "built": image.built, "libraries": list(image.libraries),
         "seconds": round(seconds, 3), "log": str(image.log) if image.log else None, "lock": str(image.lock),
+        "pushed": None if image.pushed is None else {
+            "reference": image.pushed.reference, "digest": image.pushed.digest, "by_digest": image.pushed.by_digest,
+        },
     }  # fmt: skip

@@ -22,6 +22,7 @@ _EPILOG = (
 
 _COMMANDS = {
     "build": "build:build",
+    "push": "push:push",
     "schema": "schema:schema",
     "submit": "submit:submit",
     "logs": "runs:logs",

@@ -32,7 +32,10 @@ _PING_TIMEOUT = 10
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What the engine says of an image. size_bytes counts all its layers. user: as in the config, "" for root."""
+    """What the engine says of an image. size_bytes counts all its layers. user: as in the config, "" for root.
+
+    names: `NAME:TAG`, digests: `HOST/REPOSITORY@sha256:…` of registries that it was pushed to or pulled from.
+    """
 
     id: str
     size_bytes: int
@@ -40,8 +43,8 @@ class Image:
     env: Mapping[str, str]
     user: str
     architecture: str
+    names: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
-    """`NAME@sha256:…` for each registry that it came from or went to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,14 @@ class Listed:
     labels: Mapping[str, str]
     size_bytes: int
     created: float
+
+
+@dataclass(frozen=True, slots=True)
+class PushEnd:
+    """How a push ended: the digest of the manifest, or the engine's own words for why there is none."""
+
+    digest: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +152,36 @@ class Engine:
         if image is None:
             raise ImageError(f"{reference} was pulled, but is not on the engine")
         return image
+
+    def push(self, reference: str, login: Mapping[str, str], seen: Callable[[Mapping[str, Any]], None]) -> PushEnd:
+        """Push the image of that name. The SDK raises nothing when that fails: the error is an item of the stream.
+
+        Args:
+            login: as the engine's X-Registry-Auth takes it (username, password, identitytoken); empty for none.
+            seen: called with every item of the stream; what it raises ends the push.
+        """
+        from docker.errors import APIError
+
+        name, tag = _split(reference)
+        end = PushEnd()
+        with _translated("push an image"):
+            try:
+                items = self._client.push(name, tag=tag, stream=True, decode=True, auth_config=dict(login))
+                for item in _streamed(items):
+                    seen(item)
+                    if "error" in item:
+                        end = PushEnd(error=str(item["error"]))
+                    elif digest := (item.get("aux") or {}).get("Digest"):
+                        end = PushEnd(digest=str(digest))
+            except APIError as error:
+                return PushEnd(error=str(error.explanation or error))
+        return end
+
+    def names(self) -> list[str]:
+        """`NAME:TAG` of every image on the engine."""
+        with _translated("list images"):
+            found = self._client.images()
+        return [str(name) for each in found for name in each.get("RepoTags") or ()]
 
     def load(self, archive: Path) -> None:
         """Load a docker archive (tar)."""
@@ -328,6 +369,7 @@ def _image(found: Mapping[str, Any]) -> Image:
         dict(pair.split("=", 1) for pair in config.get("Env") or () if "=" in pair),
         config.get("User") or "",
         found["Architecture"],
+        tuple(found.get("RepoTags") or ()),
         tuple(found.get("RepoDigests") or ()),
     )
 
@@ -347,6 +389,16 @@ def _translated(what: str) -> Iterator[None]:
         raise BuildError(f"the engine cannot {what}: {text}", *hints) from None
     except (DockerException, OSError) as error:
         raise _lost(error) from None
+
+
+def _streamed(items: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The items; a stream that breaks off is an OSError, also where the SDK lets the one of its HTTP library through."""
+    try:
+        yield from items
+    except Exception as error:
+        if type(error).__module__.startswith("urllib3."):
+            raise ConnectionError(str(error)) from None
+        raise
 
 
 def _lost(error: Exception) -> UnavailableError:

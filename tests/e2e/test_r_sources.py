@@ -1,18 +1,15 @@
-"""R itself takes what the resolver makes: a commit, a folder with C code, an archive, and a binary of another machine."""
+"""R packages that no repository of sources has: a commit, a folder with C code, an archive, and a dated binary."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runner.builder.r.repository import make_repository, sources_from_lock
-from runner.builder.r.resolver import Resolver
-from runner.builder.recipe import STEPS
-from runner.spec.libs import Package, Remote
+from runner.errors import SpecError
+from runner.spec import lock as locks
 from tests.e2e.build_material import C_CODE, docker
 from tests.unit.r_sites import Answer, Cran, Site, package, serving, tarball
 
@@ -26,7 +23,6 @@ AUTHOR = (
     'role = c("aut", "cre"))\nLicense: MIT\n'
 )
 CHECK = """
-.libPaths("/tmp/library")
 stopifnot(infolder::twice(21) == 42, fromgithub::hello() == "commit", ready::made() == "binary", boxed::it() == 1)
 cat(format(packageVersion("fromgithub")), "\\n")
 """
@@ -69,9 +65,8 @@ def built(image: str, folder: Path) -> bytes:
     return made.read_bytes()
 
 
-def in_folder(folder: Path) -> Remote:
-    """A package with C code, and an object file of some other machine beside it."""
-    own = folder / "infolder"
+def put_folder(folder: Path) -> None:
+    """A package with C code in `folder`/infolder, and an object file of some other machine beside it."""
     content = {
         **files("infolder", "twice <- function(x) .Call(runner_twice, x)\n", "Imports: fromgithub\n"),
         "NAMESPACE": "useDynLib(infolder, runner_twice)\nimport(fromgithub)\nexport(twice)\n",
@@ -79,13 +74,25 @@ def in_folder(folder: Path) -> Remote:
         "src/twice.o": "not for this machine",
     }
     for name, text in content.items():
-        (own / name).parent.mkdir(parents=True, exist_ok=True)
-        (own / name).write_text(text)
-    return Remote("path", str(own))
+        path = folder / "infolder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
-def test_r_installs_them_all(compilers: str, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RUNNER_CACHE_DIR", str(tmp_path / "cache"))
+LIBS = """
+name: runner-test-r-remotes
+r:
+  github:
+    - o/repo/pkg@v1
+    - boxed={address}/boxed.tar.gz
+    - ./infolder
+  snapshot: {day}
+"""
+
+
+def test_they_are_built_locked_and_loaded(
+    make: Callable[..., Any], compilers: str, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RUNNER_GITHUB_API", site.address)
     monkeypatch.setenv("RUNNER_PPM", f"{site.address}/ppm")
     binary = built(compilers, tmp_path / "binary")
@@ -100,29 +107,27 @@ def test_r_installs_them_all(compilers: str, site: Site, tmp_path: Path, monkeyp
     code = files("fromgithub", 'hello <- function() "commit"\n', "Imports: ready\n")
     site.put(f"/repos/o/repo/tarball/{SHA}", tarball("o-repo-0123456", {f"pkg/{key}": code[key] for key in code}))
     site.put("/boxed.tar.gz", tarball("boxed-main", files("boxed", "it <- function() 1\n")))
+    put_folder(tmp_path)
+    text = LIBS.format(address=site.address, day=DAY)
 
-    remotes = [
-        in_folder(tmp_path),
-        Remote("github", "o/repo", "v1", "pkg"),
-        Remote("url", f"{site.address}/boxed.tar.gz"),
-    ]
-    declared = [Package("github", "?", each.target, "libs.yaml", 1, "r.github", remote=each) for each in remotes]
-    r_version = docker("run", "--rm", compilers, "Rscript", "--vanilla", "-e", "cat(format(getRversion()))")
-    resolver = Resolver({}, (), r_version, None, snapshot=DAY, debian_suite="bookworm", libs_folder=tmp_path)
-    resolved = resolver.resolve(declared, {})
-    assert {name for name, source in resolved.source.items() if source.binary} == {"ready"}
-    assert {name for name, source in resolved.source.items() if source.compiled} == {"infolder"}
+    made = make(text)
 
-    site.pages.clear()
-    sources = sources_from_lock(resolved.locked(), libs_folder=tmp_path, ca_bundle=None, r_version=r_version)
-    work = tmp_path / "work"
-    for name, raw in make_repository(sources).items():
-        path = work / "in" / "cran" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(raw)
-    shutil.copy(STEPS / "install.R", work / "in")
-    (work / "in" / "packages").write_text("".join(f"{source.name}\n" for source in sources))
-    (work / "in" / "check.R").write_text(CHECK)
-    (work / "out").mkdir()
-    told = run(compilers, work, "Rscript --vanilla /mnt/in/install.R; Rscript --vanilla /mnt/in/check.R")
-    assert told.splitlines()[-1] == "1.0.9000 "
+    assert {each.name: each.version for each in made.image.libraries} == dict.fromkeys(
+        ("fromgithub", "boxed", "infolder"), "1.0.9000"
+    )
+    assert docker("run", "--rm", "--network", "none", made.image.tag, "Rscript", "-e", CHECK) == "1.0.9000 \n"
+    lock = locks.read(tmp_path / "libs.lock")
+    assert lock is not None
+    where = {each.name: each.source.removeprefix(site.address) for each in lock.of("r")}
+    assert where["fromgithub"] == f"/repos/o/repo/tarball/{SHA}#ref=v1&subdir=pkg"
+    assert where["infolder"] == "./infolder"
+    assert docker("run", "--rm", made.image.tag, "sh", "-c", "command -v gcc || echo none") == "none\n"
+
+    site.pages.clear()  # what is locked and in the cache needs nobody
+    again = make(text, locked=True, no_cache=True)
+    assert again.image.libraries == made.image.libraries
+
+    (tmp_path / "infolder" / "R" / "code.R").write_text("twice <- function(x) 43\n")
+    with pytest.raises(SpecError) as caught:
+        make(text, locked=True)
+    assert "r: + github ./infolder" in str(caught.value)

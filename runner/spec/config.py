@@ -1,0 +1,167 @@
+"""runner.yaml: settings of a project, and below them those of the user.
+
+The project's file is the first `runner.yaml` upward from where the work is; RUNNER_CONFIG or `--config` names another.
+The user's is `runner/runner.yaml` in the XDG config folder. A key of the project's wins over the user's.
+"""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from runner.spec.reference import place
+from runner.spec.yamldoc import Document, nearest, read
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FILE = "runner.yaml"
+Auth = Literal["acr", "docker", "basic"]
+"""How runner signs in to a registry: Azure's token exchange, docker's own logins, RUNNER_REGISTRY_USER/PASSWORD."""
+
+_KEYS = ("registry", "registries")
+_REGISTRY_KEYS = ("auth",)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the files say. registry: `HOST[/PATH]` that images are pushed to. registries: host → how to sign in there.
+    files: those that were read, the project's first."""
+
+    registry: str | None = None
+    registries: Mapping[str, Auth] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+
+
+def load(start: Path, environ: Mapping[str, str], explicit: Path | None = None) -> Config:
+    """The settings for work in the folder `start`.
+
+    Args:
+        start: where the search for the project's file begins: the libs file's folder, or the working directory.
+        environ: RUNNER_CONFIG, XDG_CONFIG_HOME and HOME are looked at.
+        explicit: the file that `--config` names; wins over RUNNER_CONFIG.
+
+    Raises:
+        SpecError: a file that was named is missing, or anything wrong in one, with file, line and key.
+    """
+    named = explicit or (Path(environ["RUNNER_CONFIG"]) if environ.get("RUNNER_CONFIG") else None)
+    project = named or _upward(start.absolute())
+    user = _user_file(environ)
+    found = [_parsed(project)] if project else []
+    if project and not named and any(auth == "acr" for auth in found[0].registries.values()):
+        _refuse_foreign(project)
+    if user is not None and user.is_file() and (project is None or not _same(user, project)):
+        found.append(_parsed(user))
+    registries: dict[str, Auth] = {}
+    for config in reversed(found):
+        registries |= config.registries
+    return Config(
+        registry=next((config.registry for config in found if config.registry), None),
+        registries=registries,
+        files=tuple(path for config in found for path in config.files),
+    )
+
+
+def _refuse_foreign(project: Path) -> None:
+    """A file that came with a checkout must not send the user's Azure token to a host of its choice."""
+    document = read(project)
+    host = next(host for host, given in document.data["registries"].items() if given.get("auth") == "acr")
+    raise document.error(
+        ("registries", host, "auth"),
+        f"a project's file may not have your Azure sign-in sent to {host}",
+        "if you trust it, put this into your own ~/.config/runner/runner.yaml, or name the file: --config, RUNNER_CONFIG",
+    )
+
+
+def _upward(start: Path) -> Path | None:
+    """The first runner.yaml from `start` up. A folder above it that everyone may write to (/tmp) ends the search:
+    a file that a stranger put there would decide where images and logins go."""
+    for folder in (start, *start.parents):
+        try:
+            shared = bool(folder.stat().st_mode & stat.S_IWOTH)
+        except OSError:
+            continue
+        if shared and folder != start:
+            return None
+        if (folder / FILE).is_file():
+            return folder / FILE
+    return None
+
+
+def _user_file(environ: Mapping[str, str]) -> Path | None:
+    xdg = environ.get("XDG_CONFIG_HOME", "")
+    if xdg.startswith("/"):
+        return Path(xdg) / "runner" / FILE
+    home = environ.get("HOME", "")
+    return Path(home) / ".config" / "runner" / FILE if home.startswith("/") else None
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def _parsed(path: Path) -> Config:
+    document = read(path)
+    _refuse_unknown(document, (), document.data, _KEYS)
+    registry = document.data.get("registry")
+    if registry is not None:
+        if not isinstance(registry, str):
+            raise document.error(("registry",), f"expected text, found {_shown(registry)}", "such as HOST/PATH")
+        asked = place(registry, file=document.file, line=document.line(("registry",)), key="registry")
+        if asked.tag is not None:
+            raise document.error(("registry",), "a tag is chosen for each image", f"leave out :{asked.tag}")
+    return Config(registry, _registries(document), (path,))
+
+
+def _registries(document: Document) -> dict[str, Auth]:
+    given = document.data.get("registries")
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise document.error(("registries",), f"expected HOST: {{auth: …}} lines, found {_shown(given)}")
+    return {host: _auth(document, host, settings) for host, settings in given.items()}
+
+
+def _auth(document: Document, host: str, settings: object) -> Auth:
+    path = ("registries", host)
+    asked = place(host, file=document.file, line=document.line(path), key="registries")
+    if asked.path:
+        raise document.error(path, "expected a host alone", f"did you mean {asked.host}?")
+    if not isinstance(settings, dict):
+        raise document.error(path, f"expected {{auth: …}}, found {_shown(settings)}")
+    _refuse_unknown(document, path, settings, _REGISTRY_KEYS)
+    auth = settings.get("auth")
+    for kind in get_args(Auth):
+        if auth == kind:
+            return kind  # type: ignore[no-any-return]  # get_args tells no types
+    near = nearest(str(auth), get_args(Auth))
+    hints = [f"did you mean {near}?"] if near else []
+    message = f"expected one of {', '.join(get_args(Auth))}, found {_shown(auth)}"
+    raise document.error((*path, "auth"), message, *hints)
+
+
+def _refuse_unknown(
+    document: Document, path: tuple[str, ...], given: Mapping[str, Any], known: tuple[str, ...]
+) -> None:
+    for key in given:
+        if key not in known:
+            near = nearest(key, known)
+            hints = [f"did you mean {near}?"] if near else []
+            raise document.error((*path, key), "unknown key", *hints, f"known: {', '.join(known)}")
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case _:
+            return repr(value)
