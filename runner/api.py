@@ -244,6 +244,22 @@ def build(libs: str | Path = "libs.yaml", *, tag: str | None = None, no_cache: b
     return build_image(Path(libs), tag=tag, options=options)
 
 
+def write_dockerfile(libs: str | Path = "libs.yaml", *, folder: str | Path, locked: bool = False,
+                     upgrade: Sequence[str] = (), secrets: Sequence[str] = (),
+                     say: Callable[[str, str], None] | None = None) -> Sequence[Path]:  # fmt: skip
+    """Write a Dockerfile and its context that `docker build FOLDER` alone turns into the same image. See docs/eject.md.
+
+    Raises:
+        SpecError, BuildError, ConflictError, UnavailableError: nothing of an earlier one was touched.
+    """
+    from runner.builder import Options
+    from runner.builder import write_dockerfile as write
+
+    progress = say or (lambda _stage, _text: None)
+    options = Options(locked=locked, upgrade=frozenset(upgrade), secrets=tuple(secrets), progress=progress)
+    return write(Path(libs), Path(folder), options=options)
+
+
 def push(image: str | None = None, target: str | None = None, *, libs: str | Path | None = None,
          config: str | Path | None = None, say: Callable[[str, str], None] | None = None) -> Pushed:  # fmt: skip
     """Push an image, or the one built of a libs file (default: `libs.yaml`), to a registry. See docs/registry.md.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from runner.assets import asset
 from runner.builder.recipe import content_tag, lock_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from runner.builder.push import Pushed
@@ -118,6 +119,36 @@ def build(libs: Path, *, tag: str | None = None, options: Options | None = None)
     return replace(_result(image, libs, tag, found, time.monotonic() - started), pushed=pushed)
 
 
+def write_dockerfile(libs: Path, folder: Path, *, options: Options | None = None) -> tuple[Path, ...]:
+    """Write a Dockerfile and its context that `docker build` alone turns into the same image; the paths of both. Resolves,
+    but builds no more than the layer with Python.
+
+    Raises:
+        SpecError, BuildError, UnavailableError: as `build`; also what a Dockerfile cannot say.
+        ConflictError: the folder holds files that are not of an earlier call.
+    """
+    from runner.builder.eject import System, eject
+    from runner.builder.layers import Layers
+    from runner.builder.stages import stages
+    from runner.builder.verify import named
+    from runner.docker_api.images import connect
+
+    options = options or Options()
+    engine = connect()
+    try:
+        with _opened(engine, libs, options) as (place, found):
+            start, lock = _lock(place, found, options)
+            first = [stage for stage in stages(found, lock) if stage.name == "python"]
+            labels = Layers(place, found, start, lock).build(first)[1].labels
+            declared = [named(each, found, lock) for each in found.declared]
+            return eject(
+                found, lock, folder, system=System.of(labels), declared=declared, secrets=options.secrets,
+                ca_bundle=place.ca_bundle,
+            )  # fmt: skip
+    finally:
+        engine.close()
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     """An image after `_build`. log: None when nothing was built."""
@@ -127,9 +158,10 @@ class _Found:
     log: Path | None = None
 
 
-def _build(engine: Engine, path: Path, options: Options) -> _Found:
+@contextmanager
+def _opened(engine: Engine, path: Path, options: Options) -> Iterator[tuple[Session, Libs]]:
+    """The libs file, read, and a session for it; one at a time."""
     from runner.builder import cache, session
-    from runner.builder.failures import GoneError
     from runner.docker_api.images import is_local
     from runner.docker_api.wire import docker_host
     from runner.errors import BuildError
@@ -154,18 +186,25 @@ def _build(engine: Engine, path: Path, options: Options) -> _Found:
             variables=libs.pip_variables,
             secrets=options.secrets,
         ) as place:
-            start, lock = _lock(place, libs, options)
-            image = None if options.no_cache else engine.inspect(content_tag(path))
-            if image is not None and fits(image, options.platform):
-                return _Found(image)
-            try:
-                return _made(place, libs, start, lock)
-            except GoneError as gone:
-                if options.locked:
-                    raise
-                place.report("resolve", f"{gone.package} cannot be had any more, resolving anew")
-            start, lock = _lock(place, libs, options, again=True)
+            yield place, libs
+
+
+def _build(engine: Engine, path: Path, options: Options) -> _Found:
+    from runner.builder.failures import GoneError
+
+    with _opened(engine, path, options) as (place, libs):
+        start, lock = _lock(place, libs, options)
+        image = None if options.no_cache else engine.inspect(content_tag(path))
+        if image is not None and fits(image, options.platform):
+            return _Found(image)
+        try:
             return _made(place, libs, start, lock)
+        except GoneError as gone:
+            if options.locked:
+                raise
+            place.report("resolve", f"{gone.package} cannot be had any more, resolving anew")
+        start, lock = _lock(place, libs, options, again=True)
+        return _made(place, libs, start, lock)
 
 
 def _lock(session: Session, libs: Libs, options: Options, *, again: bool = False) -> tuple[Image, Lock]:

@@ -45,7 +45,7 @@ def finish(session: Session, libs: Libs, lock: Lock, image: Image, tag: str) -> 
         BuildError: a library does not load, or what is installed is not what the lock says; nothing was tagged.
     """
     user = image.labels["runner.user"]
-    wanted = tuple(_named(package, libs, lock) for package in libs.declared)
+    wanted = tuple(named(package, libs, lock) for package in libs.declared)
     of = {kind: [each.name for each in wanted if _loader(each) == kind] for kind in ("apt", "conda", "r", "pip")}
     declared = {
         "user": user,
@@ -82,7 +82,7 @@ def _loader(package: Package) -> str:
     return "r" if package.kind in R_KINDS else package.kind
 
 
-def _named(package: Package, libs: Libs, lock: Lock) -> Package:
+def named(package: Package, libs: Libs, lock: Lock) -> Package:
     """A declared package by its real name: what an R package of GitHub, an address or a folder is called, its DESCRIPTION
     says, and the lock."""
     if package.remote is None:

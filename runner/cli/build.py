@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,8 @@ from runner import console
 from runner.spec.values import human_size, human_time
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runner.builder import BuiltImage
 
 OPTIONAL_VALUES = {"--upgrade": "*", "--push": ""}
@@ -42,6 +45,12 @@ def build(  # noqa: PLR0917 - the signature is the command line
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="Settings (default: runner.yaml, upward from here).")
     ] = None,
+    dockerfile: Annotated[
+        Path | None,
+        typer.Option(
+            "--dockerfile", metavar="DIR", help="Build nothing; write a Dockerfile that makes the same image."
+        ),
+    ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Build every layer anew.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the image as JSON.")] = False,
 ) -> None:
@@ -50,6 +59,9 @@ def build(  # noqa: PLR0917 - the signature is the command line
     from runner.api import build as build_image
 
     began = time.monotonic()
+    if dockerfile is not None:
+        _eject(libs, dockerfile, locked=locked, upgrade=upgrade or (), secrets=secret or (), json=json)
+        return
     image = build_image(
         libs, tag=tag, no_cache=no_cache, locked=locked, upgrade=upgrade or (), secrets=secret or (), push=push,
         config=config, say=console.say,
@@ -62,6 +74,19 @@ def build(  # noqa: PLR0917 - the signature is the command line
     if image.pushed is not None:
         console.result(image.pushed.by_digest)
     console.say("", f"done in {human_time(time.monotonic() - began)}")
+
+
+def _eject(
+    libs: Path, folder: Path, *, locked: bool, upgrade: Sequence[str], secrets: Sequence[str], json: bool
+) -> None:
+    from runner.api import write_dockerfile
+
+    written = write_dockerfile(libs, folder=folder, locked=locked, upgrade=upgrade, secrets=secrets, say=console.say)
+    if json:
+        console.result_json({"folder": str(folder), "files": [str(path) for path in written]})
+        return
+    console.result(str(folder / "Dockerfile"))
+    console.say("", f"{len(written)} files; docker build {shlex.quote(str(folder))}")
 
 
 def _as_json(image: BuiltImage, seconds: float) -> dict[str, object]:
