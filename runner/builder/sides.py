@@ -47,7 +47,8 @@ def open_side(text: str) -> Inventory:
     path = Path(text)
     if path.is_file():
         return _of_file(path)
-    if path.is_dir() and (path / "libs.yaml").is_file():
+    # A bare name is an image's, also where a folder has the same.
+    if ("/" in text or text.startswith(".")) and (path / "libs.yaml").is_file():
         return _of_file(path / "libs.yaml")
     if path.suffix in {".yaml", ".yml", ".lock", ".txt"} or text.startswith((".", "/", "~")):
         raise _no_file(text, f"no such file: {text}")

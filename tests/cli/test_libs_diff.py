@@ -81,6 +81,10 @@ def test_what_is_the_same_exits_0(files: Cli) -> None:
     assert (done.code, done.out, done.err) == (0, "no difference in 5 packages\n", "")
     # A folder stands for the libs file in it.
     assert files("libs", "diff", ".", "libs.lock", env=NO_ENGINE).code == 0
+    # But a bare name is an image's, whatever folders there are.
+    (files.cwd / "churn").mkdir()
+    (files.cwd / "churn" / "libs.yaml").write_text(LIBS)
+    failed(files("libs", "diff", "churn", "libs.lock", env=NO_ENGINE), 9)
 
 
 def test_json_holds_everything(files: Cli) -> None:
