@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.builder import BuiltImage
-    from runner.builder.push import Pushed
+    from runner.builder.registry.push import Pushed
     from runner.store import RunRow
 
 _POLL_S = 0.05
@@ -272,7 +272,7 @@ def push(image: str | None = None, target: str | None = None, *, libs: str | Pat
     Raises:
         UsageError, SpecError, ImageError, UnavailableError: it was not pushed.
     """
-    from runner.builder.publish import publish
+    from runner.builder.registry.publish import publish
 
     return publish(
         image, target, libs=None if libs is None else Path(libs), config=None if config is None else Path(config),

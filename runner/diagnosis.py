@@ -77,7 +77,7 @@ def _engine() -> Iterator[Finding]:
 
 
 def _images() -> Iterator[Finding]:
-    from runner.builder import prune
+    from runner.builder.stock import prune
     from runner.docker_api import stock
 
     with stock.opened() as opened:

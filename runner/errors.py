@@ -112,7 +112,7 @@ class BuildError(RunnerError):
 class ImageError(BuildError):
     """An image is missing, or could not be pulled or pushed. `retryable` is false where trying again cannot help.
 
-    `problem` says in one word why a push failed (`runner.builder.push_errors.Problem`); None elsewhere.
+    `problem` says in one word why a push failed (`runner.builder.registry.errors.Problem`); None elsewhere.
     """
 
     exit_code = 11

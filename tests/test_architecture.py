@@ -46,8 +46,8 @@ ROWS = (
 
 OWNERS = {
     "docker": ("docker_api",),
-    "azure": ("backends.azureml", "builder.sign_in"),
-    "rattler": ("builder.conda", "builder.conda_client", "builder.conda_fetch"),
+    "azure": ("backends.azureml", "builder.registry.sign_in"),
+    "rattler": ("builder.conda",),
     "typer": ("cli", "console"),
     "rich": ("cli", "console"),
     "yaml": ("spec", "builder"),

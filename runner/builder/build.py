@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from runner.builder.push import Pushed
+    from runner.builder.registry.push import Pushed
     from runner.builder.session import Session
     from runner.builder.verify import Library
     from runner.docker_api.images import Engine, Image
@@ -91,8 +91,8 @@ def build(libs: Path, *, tag: str | None = None, options: Options | None = None)
     """
     started = time.monotonic()
     options = options or Options()
-    from runner.builder.publish import destination_of
-    from runner.builder.push import push
+    from runner.builder.registry.publish import destination_of
+    from runner.builder.registry.push import push
     from runner.docker_api.images import connect, look_up
 
     where = destination_of(libs, options.push, options.config) if options.publish else None
@@ -127,7 +127,7 @@ def write_dockerfile(libs: Path, folder: Path, *, options: Options | None = None
         SpecError, BuildError, UnavailableError: as `build`; also what a Dockerfile cannot say.
         ConflictError: the folder holds files that are not of an earlier call.
     """
-    from runner.builder.eject import System, eject
+    from runner.builder.eject.eject import System, eject
     from runner.builder.layers import Layers
     from runner.builder.stages import stages
     from runner.builder.verify import named

@@ -154,7 +154,7 @@ class Layers:
                 return Given(inputs | secrets)
 
     def _conda(self, packages: Sequence[Locked], missing: Sequence[Locked], parent: Image) -> Given:
-        from runner.builder import conda_fetch
+        from runner.builder.conda import fetch as conda_fetch
 
         session, libs = self._session, self._libs
         files = conda_fetch.fetch(

@@ -223,7 +223,7 @@ class _Resolution:
         kept = self._kept("conda", _OF_CONDA)
         if kept is not None:
             return kept
-        from runner.builder import conda
+        from runner.builder.conda import solve as conda
 
         self.session.report("resolve", f"{len(libs.conda)} conda packages …")
         platform = f"linux/{self.image.architecture}"

@@ -15,8 +15,8 @@ from runner.spec.values import human_age, human_size
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runner.builder.images import Layer, Made
-    from runner.builder.prune import Plan, Removal, Rules
+    from runner.builder.stock.images import Layer, Made
+    from runner.builder.stock.prune import Plan, Removal, Rules
     from runner.docker_api.stock import Details, Stock
 
 _JSON = typer.Option("--json", help="Print JSON.")
@@ -30,7 +30,7 @@ def list_(
     json: Annotated[bool, _JSON] = False,
 ) -> None:
     """The images that runner made, newest first."""
-    from runner.builder import images
+    from runner.builder.stock import images
     from runner.docker_api import stock
 
     with stock.opened() as opened:
@@ -92,7 +92,7 @@ def show(
     json: Annotated[bool, _JSON] = False,
 ) -> None:
     """What an image holds: versions, libraries, base, lock, and where it was pushed."""
-    from runner.builder import images, sides
+    from runner.builder.stock import images, sides
     from runner.docker_api import stock
     from runner.errors import ImageError
 
@@ -194,7 +194,8 @@ def prune(  # noqa: PLR0917 - the signature is the command line
     json: Annotated[bool, _JSON] = False,
 ) -> int:
     """Remove images of runner that nothing needs, and their layers. What a run or container uses stays."""
-    from runner.builder import cache, prune
+    from runner.builder import cache
+    from runner.builder.stock import prune
     from runner.docker_api import stock
 
     age = None if older_than is None else values.duration(older_than, "--older-than", zero=True)
@@ -223,7 +224,7 @@ def prune(  # noqa: PLR0917 - the signature is the command line
 
 
 def _planned(stock: Stock, rules: Rules) -> Plan:
-    from runner.builder import prune
+    from runner.builder.stock import prune
     from runner.store import Store
 
     store = Store()
@@ -269,7 +270,7 @@ def _agreed(plan: Plan) -> bool:
 
 
 def _carried_out(stock: Stock, plan: Plan) -> list[Removal]:
-    from runner.builder import prune
+    from runner.builder.stock import prune
 
     removed: list[Removal] = []
 

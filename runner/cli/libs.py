@@ -11,8 +11,8 @@ from runner import console
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runner.builder.diff import Comparison, Difference, Side
-    from runner.builder.inventory import Inventory
+    from runner.builder.stock.diff import Comparison, Difference, Side
+    from runner.builder.stock.inventory import Inventory
 
 _SIDE = "A libs file, a lock, an image (name, NAME:TAG or id), or `local`: this machine."
 _AT_MOST = 40
@@ -28,8 +28,8 @@ def diff(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
     """How the libraries of two things differ: libs files, locks, images, this machine. Exits 1 if they do."""
-    from runner.builder.diff import compare
-    from runner.builder.sides import open_side
+    from runner.builder.stock.diff import compare
+    from runner.builder.stock.sides import open_side
 
     found = compare(open_side(a), open_side(b))
     for side in (found.a, found.b):

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from runner.builder.cache import new_log
-from runner.builder.conda import solve
-from runner.builder.conda_fetch import SCRIPT, environment, fetch, inputs
+from runner.builder.conda.fetch import SCRIPT, environment, fetch, inputs
+from runner.builder.conda.solve import solve
 from runner.builder.recipe import STEPS
 from runner.builder.session import Session
 from runner.docker_api.images import Config, Mount, connect

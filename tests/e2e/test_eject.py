@@ -16,7 +16,7 @@ import pytest
 
 from runner.builder import build
 from runner.builder import session as build_session
-from runner.builder.eject import System, eject
+from runner.builder.eject.eject import System, eject
 from runner.builder.recipe import lock_path
 from runner.docker_api.images import look_up
 from runner.errors import BuildError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.builder.asked import of_package, of_text
+from runner.builder.stock.asked import of_package, of_text
 from runner.spec.libs import Package
 
 

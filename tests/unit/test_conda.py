@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from runner.builder.conda import refuse_second_r, solve
-from runner.builder.conda_client import resolve, without_secrets
-from runner.builder.conda_fetch import environment, fetch, inputs
+from runner.builder.conda.client import resolve, without_secrets
+from runner.builder.conda.fetch import environment, fetch, inputs
+from runner.builder.conda.solve import refuse_second_r, solve
 from runner.errors import BuildError, SpecError
 from runner.spec.libs import Libs, Package
 from runner.spec.lock import Base, Lock, Locked, parse

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.builder import dockerfile as syntax
-from runner.builder.eject import System, eject, render
-from runner.builder.eject_folder import MARK, SUMS, write
-from runner.builder.eject_material import Material
+from runner.builder.eject import syntax
+from runner.builder.eject.eject import System, eject, render
+from runner.builder.eject.folder import MARK, SUMS, write
+from runner.builder.eject.material import Material
 from runner.errors import ConflictError, SpecError, UsageError
 from runner.spec.libs import Libs, Package, load
 from runner.spec.lock import Base, Lock, Locked

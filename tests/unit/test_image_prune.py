@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from runner.builder import images
-from runner.builder.images import Made
-from runner.builder.prune import Rules, World, plan
+from runner.builder.stock import images
+from runner.builder.stock.images import Made
+from runner.builder.stock.prune import Rules, World, plan
 from runner.docker_api.stock import Stocked
 from runner.errors import NotFoundError
 

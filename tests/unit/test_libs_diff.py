@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from runner.builder import inventory
-from runner.builder.diff import Comparison, compare
-from runner.builder.inventory import Inventory
+from runner.builder.stock import inventory
+from runner.builder.stock.diff import Comparison, compare
+from runner.builder.stock.inventory import Inventory
 from runner.spec.libs import load
 from runner.spec.lock import Base, Lock, Locked
 from runner.spec.rversion import from_debian

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.builder.push import Pushed, cloud_platform, digests, target_of
-from runner.builder.push_errors import Problem, problem_of, push_error
-from runner.builder.sign_in import Login
+from runner.builder.registry.errors import Problem, problem_of, push_error
+from runner.builder.registry.push import Pushed, cloud_platform, digests, target_of
+from runner.builder.registry.sign_in import Login
 from runner.docker_api.images import Image
 from runner.errors import SpecError
 from runner.spec.config import Config

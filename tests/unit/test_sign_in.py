@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from runner.builder.push_errors import Problem
-from runner.builder.registry_http import Http, ca_bundle, is_loopback
-from runner.builder.sign_in import ACR_USER, Login, SignIn
+from runner.builder.registry.errors import Problem
+from runner.builder.registry.http import Http, ca_bundle, is_loopback
+from runner.builder.registry.sign_in import ACR_USER, Login, SignIn
 from runner.errors import ImageError
 
 HOST = "registry.example.com"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from runner.builder import content_tag
-from runner.builder.publish import publish
-from runner.builder.push import Pushed
+from runner.builder.registry.publish import publish
+from runner.builder.registry.push import Pushed
 from runner.errors import SpecError
 from tests.conftest import Cli
 from tests.e2e.build_material import docker

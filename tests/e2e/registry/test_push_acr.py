@@ -12,10 +12,10 @@ from urllib.request import Request, urlopen
 import pytest
 
 from runner.builder import content_tag
-from runner.builder.publish import publish
-from runner.builder.push import Pushed
-from runner.builder.push_errors import Problem
-from runner.builder.sign_in import SignIn
+from runner.builder.registry.errors import Problem
+from runner.builder.registry.publish import publish
+from runner.builder.registry.push import Pushed
+from runner.builder.registry.sign_in import SignIn
 from runner.docker_api.images import Engine, PushEnd
 from runner.errors import ImageError
 from tests.e2e.build_material import docker

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.builder.publish import publish
-from runner.builder.push_errors import Problem
+from runner.builder.registry.errors import Problem
+from runner.builder.registry.publish import publish
 from runner.errors import ImageError, SpecError, UnavailableError, UsageError
 from tests.conftest import Cli, eventually
 from tests.e2e.build_material import docker
@@ -90,7 +90,7 @@ def silent() -> Iterator[str]:
 
 @pytest.mark.slow
 def test_a_registry_that_never_answers(fresh: Make, silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.builder.registry_http._TIMEOUT_S", 0.5)
+    monkeypatch.setattr("runner.builder.registry.http._TIMEOUT_S", 0.5)
     error = fails(fresh(), f"{silent}/app", {})
     assert error.problem == Problem.TIMEOUT
     assert "does not answer in time" in error.message

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from runner.builder.cache import cache_dir
-from runner.builder.conda_client import NETWORK, bare, client, need_rattler, own_channels, resolve, without_secrets
+from runner.builder.conda.client import NETWORK, bare, client, need_rattler, own_channels, resolve, without_secrets
 from runner.errors import BuildError
 from runner.spec.lock import Locked
 from runner.spec.yamldoc import nearest
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rattler import GenericVirtualPackage, MatchSpec, RepoDataRecord
     from rattler.platform.subdir import SubdirLiteral
 
-    from runner.builder.conda_client import Channel
+    from runner.builder.conda.client import Channel
     from runner.spec.libs import Libs, Package
 
 GLIBC = "2.28"

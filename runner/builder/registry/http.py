@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from runner.builder.push_errors import Problem, problem_of, push_error, trust_hints
+from runner.builder.registry.errors import Problem, problem_of, push_error, trust_hints
 from runner.errors import ImageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from urllib.request import OpenerDirector
 
-    from runner.builder.sign_in import Login
+    from runner.builder.registry.sign_in import Login
     from runner.spec.reference import Target
 
 _TIMEOUT_S = 20.0

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.assets import asset
-from runner.builder import dockerfile as syntax
 from runner.builder import pip
-from runner.builder.eject_folder import write
-from runner.builder.eject_material import gather
-from runner.builder.eject_stages import CONDA
-from runner.builder.ejected import Image, dockerfile
+from runner.builder.eject import syntax
+from runner.builder.eject.blocks import CONDA
+from runner.builder.eject.folder import write
+from runner.builder.eject.material import gather
+from runner.builder.eject.text import Image, dockerfile
 from runner.builder.recipe import STEPS, bootstrap_files, content_tag, contract
 from runner.errors import BuildError, SpecError, UsageError
 from runner.spec import rversion
@@ -29,12 +29,12 @@ from runner.spec.lock import DEBIAN
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from runner.builder.eject_folder import Content
-    from runner.builder.eject_material import Material
+    from runner.builder.eject.folder import Content
+    from runner.builder.eject.material import Material
     from runner.spec.libs import Kind, Libs, Package
     from runner.spec.lock import Lock, Locked, LockedKind
 
-_OWN = Path(__file__).parent / "eject_files"
+_OWN = Path(__file__).parent / "files"
 _VERIFY = ("finish.py", "verify.R", "verify_pip.py", "verify_conda.py")
 _ONLY_HERE = "runner builds it; only --dockerfile cannot"
 _MANAGERS: Mapping[Kind, LockedKind] = {"apt": "apt", "conda": "conda", "pip": "pip"}

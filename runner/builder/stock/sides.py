@@ -14,16 +14,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.builder import inventory
 from runner.builder.recipe import lock_path
+from runner.builder.stock import inventory
 from runner.errors import NotFoundError
 from runner.spec import lock as locks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runner.builder.images import Made
-    from runner.builder.inventory import Inventory
+    from runner.builder.stock.images import Made
+    from runner.builder.stock.inventory import Inventory
     from runner.docker_api.stock import Stock
     from runner.spec.lock import Lock
 
@@ -107,7 +107,7 @@ def of_image(reference: str) -> Inventory:
     Raises:
         NotFoundError: the engine has no such image. ImageError: it cannot tell.
     """
-    from runner.builder import images
+    from runner.builder.stock import images
     from runner.docker_api import stock
 
     with stock.opened() as opened:

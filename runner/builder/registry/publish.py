@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.builder.push import Pushed, cloud_platform, push, target_of
-from runner.builder.push_errors import Problem
-from runner.builder.registry_http import ca_bundle as trusted
-from runner.builder.sign_in import SignIn
+from runner.builder.registry.errors import Problem
+from runner.builder.registry.http import ca_bundle as trusted
+from runner.builder.registry.push import Pushed, cloud_platform, push, target_of
+from runner.builder.registry.sign_in import SignIn
 from runner.errors import ImageError, SpecError, UsageError
 from runner.spec import config as settings
 from runner.spec.reference import place

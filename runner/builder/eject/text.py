@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from runner.builder import dockerfile as syntax
-from runner.builder import eject_stages as parts
+from runner.builder.eject import blocks as parts
+from runner.builder.eject import syntax
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from runner.builder.eject_folder import Content
+    from runner.builder.eject.folder import Content
     from runner.spec.libs import Libs
     from runner.spec.lock import Lock
 
@@ -107,8 +107,8 @@ def _hashed(requirements: list[str], ca_bundle: Path | None) -> str:
 
 def _conda(libs: Libs, lock: Lock, ca_bundle: Path | None) -> dict[str, Content]:
     """The packages' files, and the step that installs them with its plan."""
-    from runner.builder import conda_fetch
-    from runner.builder.conda_client import bare
+    from runner.builder.conda import fetch as conda_fetch
+    from runner.builder.conda.client import bare
 
     locked = lock.of("conda")
     files = conda_fetch.fetch(locked, conda_fetch.channels(libs), ca_bundle, lambda _: None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 from runner.errors import ImageError
 
 if TYPE_CHECKING:
-    from runner.builder.sign_in import Login
+    from runner.builder.registry.sign_in import Login
     from runner.spec.reference import Target
 
 

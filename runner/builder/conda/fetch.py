@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from runner.builder.cache import cache_dir
-from runner.builder.conda_client import NETWORK, bare, client, need_rattler, own_channels, resolve, without_secrets
+from runner.builder.conda.client import NETWORK, bare, client, need_rattler, own_channels, resolve, without_secrets
 from runner.docker_api.images import Mount
 from runner.errors import BuildError
 

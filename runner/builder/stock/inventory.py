@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from packaging.utils import canonicalize_name
 
-from runner.builder.asked import Ask, of_package, of_text
+from runner.builder.stock.asked import Ask, of_package, of_text
 from runner.spec import rversion
 from runner.spec.lock import KINDS, LockedKind
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from runner.builder.registry_http import Http
+    from runner.builder.registry.http import Http
     from runner.spec.config import Auth
 
 USER, PASSWORD = "RUNNER_REGISTRY_USER", "RUNNER_REGISTRY_PASSWORD"
@@ -101,7 +101,7 @@ class SignIn:
     def __init__(
         self, registries: Mapping[str, Auth], environ: Mapping[str, str], ca_bundle: Path | None = None
     ) -> None:
-        from runner.builder.registry_http import Http
+        from runner.builder.registry.http import Http
 
         self._registries, self._environ, self._bundle = registries, environ, ca_bundle
         self.http: Http = Http(ca_bundle)
@@ -165,7 +165,7 @@ class SignIn:
         Raises:
             ImageError: the registry refuses, does not speak this, or cannot be reached.
         """
-        from runner.builder.push_errors import Problem
+        from runner.builder.registry.errors import Problem
 
         fields = {"grant_type": "access_token", "service": host, "access_token": token}
         answer = self.http.post_form(f"https://{host}/oauth2/exchange", fields, host)
@@ -252,7 +252,7 @@ def _life(token: str) -> float:
 
 
 def _none_there(host: str, chosen: Auth, hints: list[str]) -> ImageError:
-    from runner.builder.push_errors import Problem
+    from runner.builder.registry.errors import Problem
 
     fix = {
         "acr": "sign in: az login",

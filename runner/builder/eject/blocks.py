@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runner.builder import dockerfile as syntax
+from runner.builder.eject import syntax
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from runner.builder.ejected import Image
+    from runner.builder.eject.text import Image
 
 VENV = "/opt/venv"
 CONDA = "/opt/conda"

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from runner.builder.push_errors import Problem, problem_of, push_error
-from runner.builder.push_layers import Layers
-from runner.builder.registry_http import Registry
+from runner.builder.registry.errors import Problem, problem_of, push_error
+from runner.builder.registry.http import Registry
+from runner.builder.registry.layers import Layers
 from runner.errors import ImageError, RunnerError, UnavailableError
 from runner.spec.reference import Target, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from runner.builder.sign_in import Login, SignIn
+    from runner.builder.registry.sign_in import Login, SignIn
     from runner.docker_api.images import Engine, Image
     from runner.spec.config import Config
 

@@ -12,8 +12,8 @@ from runner.spec import rversion
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runner.builder.asked import Ask
-    from runner.builder.inventory import Found, Inventory
+    from runner.builder.stock.asked import Ask
+    from runner.builder.stock.inventory import Found, Inventory
     from runner.spec.lock import LockedKind
 
 What = Literal["missing", "version", "constraint", "asked"]

@@ -12,14 +12,15 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from runner.builder import cache, images
+from runner.builder import cache
+from runner.builder.stock import images
 from runner.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from runner.builder.images import Made
+    from runner.builder.stock.images import Made
     from runner.docker_api.stock import Stock, Stocked
 
 KEEP = 3

@@ -1,0 +1,1 @@
+"""What there is: images on the engine (`images`, `prune`), and what images, files and machines hold (`sides`, `diff`)."""
