@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import TYPE_CHECKING
@@ -150,6 +151,8 @@ class Layers:
                 return Given(inputs, env={"PATH": _with_venv(parent), "VIRTUAL_ENV": _VENV})
             case "run":
                 inputs = {f"run/{index:03}": command.encode() for index, command in enumerate(libs.run)}
+                exports = (f"export {key}={shlex.quote(value)}" for key, value in libs.env.items())
+                inputs["run.env"] = pip.lines(exports)
                 secrets = {f"secrets/{name}": os.environb[name.encode()] for name in self._session.secrets}
                 return Given(inputs | secrets)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runner import console
+from runner.errors import UsageError
 from runner.spec.values import human_size, human_time
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ def build(  # noqa: PLR0917 - the signature is the command line
 
     began = time.monotonic()
     if dockerfile is not None:
+        if push is not None or tag is not None or no_cache:
+            raise UsageError("--dockerfile builds nothing, so there is nothing to tag, push or build anew",
+                             "leave --tag, --push and --no-cache out")  # fmt: skip
         _eject(libs, dockerfile, locked=locked, upgrade=upgrade or (), secrets=secret or (), json=json)
         return
     image = build_image(

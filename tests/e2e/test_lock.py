@@ -174,7 +174,9 @@ def test_commands_and_their_secrets(make: Make, tmp_path: Path, monkeypatch: pyt
     secret = os.urandom(12).hex()
     monkeypatch.setenv("BUILD_TOKEN", secret)
     text = """name: runner-test-run
+env: {GREETING: it's "here"}
 run:
+  - test "$GREETING" = "it's \\"here\\""
   - test "$(id -u)" = 0 && mkdir /opt/tool
   - |
     wc -c </run/secrets/BUILD_TOKEN >/opt/tool/length

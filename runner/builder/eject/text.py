@@ -202,13 +202,13 @@ def _complete(image: Image, parent: str) -> str:
         text += (
             f"COPY --from=pip {parts.VENV}/ {parts.VENV}/\nENV PATH={parts.VENV}/bin:$PATH VIRTUAL_ENV={parts.VENV}\n"
         )
+    if image.env:
+        text += "\n" + syntax.comment("Variables of `env`.") + syntax.settings("ENV", image.env)
     if image.run:
         text += "\n" + syntax.comment("The commands of `run`, in order, as root." + _secrets_told(image.secrets))
         text += "ARG DEBIAN_FRONTEND=noninteractive\nARG LC_ALL=C.UTF-8\n"
         mounts = "".join(f"--mount=type=secret,id={name},required=true " for name in image.secrets)
         text += "".join(f"RUN {mounts}{syntax.exec_form(['sh', '-euc', command])}\n" for command in image.run)
-    if image.env:
-        text += "\n" + syntax.comment("Variables of `env`.") + syntax.settings("ENV", image.env)
     return text
 
 

@@ -1,7 +1,9 @@
-# The commands of in/run, in order; each by a shell of its own, as root, with the build's secrets below /run/secrets.
+# The commands of in/run, in order; each by a shell of its own, as root, with the variables of `env:`, and the build's
+# secrets below /run/secrets.
 . /mnt/in/common.sh
 mkdir -p /run/secrets
 [ ! -d /mnt/in/secrets ] || cp -r /mnt/in/secrets/. /run/secrets/
+. /mnt/in/run.env
 cd /
 for file in /mnt/in/run/*; do
     echo "+ $(cat "$file")"
