@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,16 @@ LockedKind = Literal["apt", "conda", "r", "pip"]
 DEBIAN = "debian"
 """The source of an R package that apt installs."""
 KINDS: tuple[LockedKind, ...] = ("apt", "conda", "r", "pip")
+# A lock comes with a checkout: nothing in it may be an option, a path out of a folder, or a second line.
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_FORMS = {
+    "name": _WORD,
+    "version": re.compile(r"[A-Za-z0-9_.+:~!*-]*"),
+    "source": re.compile(r"(?![-\s])[^\x00-\x1f\x7f]*"),
+    "hashes": re.compile(r"[a-z0-9]+:[0-9a-f]+"),
+    "stage": re.compile(r"[a-z-]*"),
+    "build": re.compile(r"[A-Za-z0-9_.+-]*"),
+}
 _ALWAYS = ("kind", "name", "version")
 _FIX = "delete it to have everything resolved anew, or bring back the last good one"
 
@@ -95,9 +106,9 @@ class Lock:
 
 
 def lock_name(libs: Path) -> str:
-    """The name of the lock beside a libs file: `libs.yaml` → `libs.lock`, `renv.lock` → `renv.libs.lock`."""
-    name = f"{libs.stem}.lock"
-    return name if name != libs.name else f"{libs.stem}.libs.lock"
+    """The name of the lock beside a libs file: `libs.yaml` → `libs.lock`, and `requirements.txt` → `requirements.libs.lock`,
+    because the tools that such a file belongs to may call their own lock `requirements.lock`."""
+    return f"{libs.stem}.lock" if libs.suffix in {".yaml", ".yml"} else f"{libs.stem}.libs.lock"
 
 
 def read(path: Path) -> Lock | None:
@@ -160,7 +171,13 @@ def _locked(items: list[dict[str, Any]]) -> Iterator[Locked]:
     for item in items:
         if item["kind"] not in KINDS:
             raise KeyError(item["kind"])
-        yield Locked(**{**item, "hashes": tuple(item.get("hashes", ()))})
+        package = Locked(**{**item, "hashes": tuple(item.get("hashes", ()))})
+        for key, form in _FORMS.items():
+            value = getattr(package, key)
+            for text in value if isinstance(value, tuple) else (value,):
+                if not isinstance(text, str) or not form.fullmatch(text):
+                    raise TypeError(f"{package.kind} {package.name!r}: {text!r} is not a {key.removesuffix('es')}")
+        yield package
 
 
 def _block(start: str, lines: list[str], end: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,9 @@ from runner.spec.lock import KINDS, Base, Lock, Locked, lock_name
 
 BASE = Base("debian:bookworm-slim", "sha256:1", digest="sha256:2")
 TEXTS = st.text(max_size=20)
+WORDS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,9}", fullmatch=True)
+HASHES = st.lists(st.from_regex(r"sha256:[0-9a-f]{4}", fullmatch=True), max_size=3).map(tuple)
+SOURCES = st.sampled_from(["", "debian", "./mine", "https://example.org/a%20b/tiny_1.0.tar.gz#ref=v1&subdir=x"])
 
 
 def make(*packages: Locked) -> Lock:
@@ -24,7 +29,7 @@ def make(*packages: Locked) -> Lock:
 @given(
     st.lists(
         st.builds(
-            Locked, st.sampled_from(KINDS), TEXTS, TEXTS, TEXTS, st.lists(TEXTS, max_size=3).map(tuple), TEXTS, TEXTS
+            Locked, st.sampled_from(KINDS), WORDS, WORDS, SOURCES, HASHES, st.sampled_from(["", "r-binary"]), WORDS
         ),
         max_size=5,
     ),
@@ -84,6 +89,21 @@ def test_a_damaged_one_is_told_with_the_way_out(tmp_path: Path, text: str, where
     assert "lock" in caught.value.hints[0] or "delete" in caught.value.hints[0]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "../../etc/cron.d/x"}, {"name": "-o"}, {"name": "six\n--index-url=https://evil.example"}, {"name": ""},
+        {"version": "1; rm -rf /"}, {"version": "1\n2"}, {"version": "../x"}, {"source": "--config=x"},
+        {"source": " --x"}, {"source": "./a\nb"}, {"hashes": ("sha256:../x",)}, {"hashes": ("x y",)},
+        {"stage": "../apt"}, {"build": "a/b"},
+    ],
+)  # fmt: skip
+def test_a_hostile_one_is_refused(changes: dict[str, Any]) -> None:
+    text = make(replace(Locked("conda", "six", "1"), **changes)).to_text()
+    with pytest.raises(SpecError, match="it is no lock of runner"):
+        locks.parse(text, "libs.lock")
+
+
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "libs.lock").write_bytes(b"\xff\xfe")
     with pytest.raises(SpecError, match="cannot be read"):
@@ -92,7 +112,7 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("libs", "name"),
-    [("libs.yaml", "libs.lock"), ("my.libs.yml", "my.libs.lock"), ("requirements.txt", "requirements.lock"),
+    [("libs.yaml", "libs.lock"), ("my.libs.yml", "my.libs.lock"), ("requirements.txt", "requirements.libs.lock"),
      ("environment.yml", "environment.lock"), ("renv.lock", "renv.libs.lock")],
 )  # fmt: skip
 def test_its_name(libs: str, name: str) -> None:

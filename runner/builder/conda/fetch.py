@@ -120,7 +120,7 @@ def environment(path: str, activated: str = "{}") -> dict[str, str]:
 
 
 def _file_name(package: Locked) -> str:
-    return unquote(urlsplit(package.source).path.rpartition("/")[2])
+    return unquote(urlsplit(package.source).path).rpartition("/")[2]
 
 
 def _cached(package: Locked) -> Path:
