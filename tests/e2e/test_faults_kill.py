@@ -147,17 +147,21 @@ def _kill_supervisor(home: Path, plan: Plan, command: int) -> None:
 
 
 def _forked(home: Path, name: str, command: int) -> list[int]:
-    """The command's forks, by the command line that they share with it. Cheaper than to look for who holds the lock."""
+    """The command's forks, by the command line that they share with it. Cheaper than to look for who holds the lock.
+
+    Not their own forks, which share it until they have become something else: the process that copies the log is not what is
+    to be killed here, and a script that cannot write its log ends of that.
+    """
     words = f"\0--name\0{name}\0".encode()
-    found = []
+    found: dict[int, int] = {}
     for pid in pids():
         with suppress(OSError):
             folder = Path("/proc", str(pid))
             if pid == command or words not in (folder / "cmdline").read_bytes():
                 continue
             if f"RUNNER_HOME={home}\0".encode() in (folder / "environ").read_bytes():
-                found.append(pid)
-    return found
+                found[pid] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    return [pid for pid, parent in found.items() if parent not in found]
 
 
 @pytest.mark.slow
