@@ -1,6 +1,6 @@
 """The protocol that every backend speaks, and the data that crosses it. No base class: shared code is a function.
 
-A backend reports facts (`Observation`); what they mean is decided in one place, `runner.bootstrapper.judge`.
+A backend reports facts (`Observation`); what they mean is decided in one place, `runner.verdict.judge`.
 """
 
 from __future__ import annotations

@@ -30,12 +30,15 @@ _CREATED = "2023-06-10T00:00:00Z"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def ensure(session: Session, libs: Libs, locked: Base | None = None, platform: str | None = None) -> tuple[Image, Base]:
+def ensure(
+    session: Session, libs: Libs, locked: Base | None = None, platform: str | None = None, *, newest: bool = False
+) -> tuple[Image, Base]:
     """The base image, on the engine when this returns, and how a lock names it.
 
     Args:
         locked: the base of the lock; that very image is taken where it can be had, else what its name stands for now.
         platform: that it must be for, `linux/amd64`; None: the engine's own.
+        newest: ask the registry, also where the engine has an image of that name.
 
     Raises:
         SpecError: the registry knows no such image.
@@ -43,14 +46,26 @@ def ensure(session: Session, libs: Libs, locked: Base | None = None, platform: s
         BuildError: the default base can be neither pulled nor made.
     """
     reference = libs.base or DEFAULT
-    same = locked if locked is not None and locked.reference in {reference, MADE} else None
+    names = {reference, MADE} if reference == DEFAULT else {reference}
+    same = locked if locked is not None and locked.reference in names else None
     image = _locked(session, same) if same is not None else None
     if image is not None and same is not None and _fits(image, platform):
         session.report("base", f"{same.reference}  {image.id[:19]}")
         return image, same
+    if newest:
+        _renew(session, reference, platform)
     image, name = _current(session, libs, reference, platform)
     digest = next((each.partition("@")[2] for each in image.digests if _repository(each) == _repository(reference)), "")
     return image, Base(name, image.id, digest, recipe_hash() if name == MADE else "")
+
+
+def _renew(session: Session, reference: str, platform: str | None) -> None:
+    """What the registry has under that name now. Where it cannot be asked, what is there will do."""
+    try:
+        _pull(session, reference, platform)
+    except ImageError as error:
+        session.note(str(error))
+        session.report("base", f"{reference} could not be renewed: {error.message}")
 
 
 def _locked(session: Session, base: Base) -> Image | None:

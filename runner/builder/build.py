@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from runner.assets import asset
 from runner.builder.recipe import content_tag, lock_path
+from runner.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,12 +88,14 @@ def build(libs: Path, *, tag: str | None = None, options: Options | None = None)
             that ends in `…` is movement, to be overwritten by what follows; any other is a thing that happened.
 
     Raises:
+        UsageError: a secret that is not set, a package to upgrade that there is not.
         SpecError: the file, or a package that it names, is wrong; or it has moved on from its lock, under `locked`.
         BuildError: the image could not be built; nothing was tagged, no container is left.
         UnavailableError: no container engine.
     """
     started = time.monotonic()
     options = options or Options()
+    _check_secrets(options.secrets)
     from runner.builder.registry.publish import destination_of
     from runner.builder.registry.push import push
     from runner.docker_api.images import connect, look_up
@@ -134,6 +139,7 @@ def write_dockerfile(libs: Path, folder: Path, *, options: Options | None = None
     from runner.docker_api.images import connect
 
     options = options or Options()
+    _check_secrets(options.secrets)
     engine = connect()
     try:
         with _opened(engine, libs, options) as (place, found):
@@ -147,6 +153,18 @@ def write_dockerfile(libs: Path, folder: Path, *, options: Options | None = None
             )  # fmt: skip
     finally:
         engine.close()
+
+
+def _check_secrets(names: tuple[str, ...]) -> None:
+    """
+    Raises:
+        UsageError: one is no name of a variable, or not set.
+    """
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise UsageError(f"--secret {name!r}: not a name of a variable", "export it, and name it: --secret TOKEN")
+        if name not in os.environ:
+            raise UsageError(f"--secret {name}: the variable is not set", f"first: export {name}=…")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +241,7 @@ def _lock(session: Session, libs: Libs, options: Options, *, again: bool = False
     if options.locked:
         return _exactly(session, libs, path, old)
     anew = resolve.EVERYTHING in options.upgrade
-    image, of_base = base.ensure(session, libs, old.base if old and not anew else None, options.platform)
+    image, of_base = base.ensure(session, libs, old.base if old and not anew else None, options.platform, newest=anew)
     new = resolve.resolve(session, libs, image, of_base, old=old, upgrade=options.upgrade, again=again)
     if new != old:
         try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _KEPT_LOGS = 50
-_DOWNLOADS = ("conda", "cran", "r", "r-built")
+_DOWNLOADS = ("conda", "r", "r-built")
 """Folders of what can be had again by asking the network, or by compiling once more."""
 
 

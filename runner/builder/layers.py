@@ -13,7 +13,7 @@ import os
 import shlex
 from dataclasses import dataclass, field
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.builder import pip
 from runner.builder.compiled import Compiler
@@ -39,6 +39,7 @@ DEPTH_LABEL = "runner.depth"
 _VENV = "/opt/venv"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MAX_DEPTH = 18
+_FLAT = 9
 """Layers on the base. Each costs a container some start time, and an engine allows 127; a flat image has at most nine."""
 
 
@@ -59,7 +60,8 @@ class Given:
     mounts: tuple[Mount, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     quiet: bool = False
-    """Without network settings and credentials."""
+    logins: bool = False
+    """See Session.step."""
 
 
 class Layers:
@@ -90,17 +92,22 @@ class Layers:
 
     def _nearest(self, stages: Sequence[Stage]) -> Start:
         """The layer that holds most of what is wanted, and nothing else."""
-        best = Start(self._base)
         if self._session.no_cache:
-            return best
+            return Start(self._base)
+        best = self._most(stages, _MAX_DEPTH)
+        missing = sum(1 for stage in stages if not stage.keys <= best.held)
+        # What has piled up is built anew from where images are flat, and not grown at its top for ever.
+        return best if best.depth + missing <= _MAX_DEPTH else self._most(stages, _FLAT)
+
+    def _most(self, stages: Sequence[Stage], depth_limit: int) -> Start:
+        best = Start(self._base)
         wanted = content(stages)
         for listed in self._session.engine.labelled(f"{BASE_LABEL}={self._base.id}"):
             if not any(tag.startswith(LAYER_NAME) for tag in listed.tags):
                 continue  # a finished image inherits the labels, and is more than its layers
             held = frozenset(listed.labels.get(CONTENT_LABEL, "").split())
             depth = int(listed.labels.get(DEPTH_LABEL, "0"))
-            missing = sum(1 for stage in stages if not stage.keys <= held)
-            fits = held <= wanted and depth + missing <= _MAX_DEPTH
+            fits = held <= wanted and depth <= depth_limit
             if fits and (len(held), -depth) > (len(best.held), -best.depth):
                 image = self._session.engine.inspect(listed.id)
                 best = Start(image, held, depth) if image else best
@@ -148,7 +155,7 @@ class Layers:
                 python = parent.labels.get("runner.conda.python") or parent.labels["runner.python"]
                 inputs = {f"src/{name}": raw for name, raw in pip.sources(libs).items()}
                 inputs |= {"python": python.encode(), "requirements.txt": pip.requirements(libs, missing)}
-                return Given(inputs, env={"PATH": _with_venv(parent), "VIRTUAL_ENV": _VENV})
+                return Given(inputs, env={"PATH": _with_venv(parent), "VIRTUAL_ENV": _VENV}, logins=True)
             case "run":
                 inputs = {f"run/{index:03}": command.encode() for index, command in enumerate(libs.run)}
                 exports = (f"export {key}={shlex.quote(value)}" for key, value in libs.env.items())
@@ -188,7 +195,8 @@ class Layers:
     ) -> Image:
         session = self._session
         argv = ("/bin/sh", f"/mnt/in/{script}")
-        with session.step(name, parent.id, argv, given.inputs, mounts=given.mounts, quiet=given.quiet) as done:
+        settings: dict[str, Any] = {"mounts": given.mounts, "quiet": given.quiet, "logins": given.logins}
+        with session.step(name, parent.id, argv, given.inputs, **settings) as done:
             if done.ran.exit_code:
                 if what := gone(done.lines):
                     fix = "have it resolved anew: runner build, without --locked"

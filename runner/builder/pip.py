@@ -43,7 +43,7 @@ def resolve(session: Session, libs: Libs, image: Image, python: str, kept: Itera
         "version": python.encode(),
         "python": image.labels["runner.python"].encode(),
     }
-    with session.step("resolve", image.id, ("/bin/sh", "/mnt/in/pip_resolve.sh"), inputs) as done:
+    with session.step("resolve", image.id, ("/bin/sh", "/mnt/in/pip_resolve.sh"), inputs, logins=True) as done:
         if done.ran.exit_code:
             raise explain("pip", libs, done.lines, done.ran.exit_code, oom=done.ran.oom, log=session.log_path)
         found = tuple(_locked((done.out / "requirements.txt").read_text(encoding="utf-8")))

@@ -15,10 +15,12 @@ from runner.builder.layers import Layers
 from runner.builder.r import services, sysreqs
 from runner.builder.r.resolver import Resolver
 from runner.builder.stages import python_stage
+from runner.errors import UsageError
 from runner.spec import rversion
 from runner.spec.lock import Lock, Locked
 from runner.spec.places import files_below
 from runner.spec.requirements import local_archive
+from runner.spec.yamldoc import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -99,13 +101,23 @@ def resolve(
             EVERYTHING. again: ask every manager, also where nothing has changed.
 
     Raises:
+        UsageError: a name in `upgrade` that there is not.
         SpecError: a package that cannot be had, at its line, with the nearest name and where was searched.
         BuildError: packages exclude each other, or an index cannot be reached.
     """
+    _check_names(libs, old, upgrade)
     unchanged = old is not None and old.base == base and old.declared == declared(libs)
     if unchanged and old is not None and not upgrade and not again:
         return old
     return _Resolution(session, libs, image, base, None if EVERYTHING in upgrade else old, upgrade, again).lock()
+
+
+def _check_names(libs: Libs, old: Lock | None, upgrade: frozenset[str]) -> None:
+    known = {each.name for each in libs.declared} | {each.name for each in (old.packages if old else ())}
+    for name in sorted(upgrade - known - {EVERYTHING}):
+        near = nearest(name, known)
+        guess = [f"did you mean {near}?"] if near else []
+        raise UsageError(f"--upgrade {name}: neither {libs.path.name} nor its lock has that package", *guess)
 
 
 @dataclass
@@ -117,6 +129,8 @@ class _Resolution:
     old: Lock | None
     upgrade: frozenset[str]
     again: bool
+    glibc: str | None = None
+    """The version of the base's C library, where it was asked for."""
 
     def lock(self) -> Lock:
         apt_, r, r_version = self._system()
@@ -160,6 +174,10 @@ class _Resolution:
         facts = apt.ask(self.session, libs, self.image.id, depends)
         apt.check(libs.apt, facts)
         r_version = _r_version(libs, facts)
+        if libs.r_version_wanted and libs.r_version_wanted.split(".")[:2] != r_version.split(".")[:2]:
+            told = f"renv.lock was made with R {libs.r_version_wanted}, and the image has R {r_version or 'none'}"
+            self.session.report("resolve", f"{told}: some of its versions may not build; a base with that R would do")
+        self.glibc = rversion.from_debian(facts.installed.get("libc6", "")) or None
         if kept_r is None:
             kept_r, binary = self._r(facts, r_version)
         else:
@@ -235,6 +253,7 @@ class _Resolution:
             platform=platform,
             ca_bundle=self.session.ca_bundle,
             upgrade=self.upgrade,
+            **({"glibc": self.glibc} if self.glibc else {}),
         )
         conda.refuse_second_r(libs, found)
         return found

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
     from runner.docker_api.images import Engine, Ran
 
-_PASSED = re.compile(
-    r"(?:https?|ftp|all|no)_proxy|UV_(?:INDEX|DEFAULT_INDEX|EXTRA_INDEX_URL|INDEX_\w+|HTTP_\w+|INSECURE_HOST"
-    r"|EXCLUDE_NEWER|PRERELEASE|RESOLUTION|CONCURRENT_\w+)|SOURCE_DATE_EPOCH",
-    re.IGNORECASE,
+_NETWORK = re.compile(r"(?:https?|ftp|all|no)_proxy|SOURCE_DATE_EPOCH", re.IGNORECASE)
+"""Variables of the user's environment that steps see: how to reach the network, which time."""
+_PYTHON = re.compile(
+    r"UV_(?:INDEX|DEFAULT_INDEX|EXTRA_INDEX_URL|INDEX_\w+|HTTP_\w+|INSECURE_HOST|EXCLUDE_NEWER|PRERELEASE|RESOLUTION"
+    r"|CONCURRENT_\w+)"
 )
-"""Variables of the user's environment that steps see: how to reach the network, which indexes, which time."""
+"""Those that uv sees besides: which indexes, with their logins."""
 _FROM_PIP = {
     "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
     "PIP_EXTRA_INDEX_URL": "UV_INDEX",
@@ -115,15 +116,16 @@ class Session:
         mounts: tuple[Mount, ...] = (),
         tmpfs: tuple[str, ...] = ("/mnt", "/tmp", "/run/secrets"),  # noqa: S108 - folders inside a container
         quiet: bool = False,
+        logins: bool = False,
     ) -> Iterator[Finished]:
         """Run one script of STEPS in a container of `image`. Commit inside the `with`.
 
-        mounts: further ones, below /mnt. quiet: the step gets neither credentials nor network settings (it runs code of
-        the libraries).
+        mounts: further ones, below /mnt. quiet: the step gets no network settings (it runs code of the libraries).
+        logins: it gets the Python indexes with their logins, the variables that requirements refer to, and netrc.
         """
         folder = self.work / f"{stage}-{token_hex(3)}"
         try:
-            given, out = self._lay_out(folder, inputs, quiet=quiet)
+            given, out = self._lay_out(folder, inputs, quiet=quiet, logins=logins)
             output = Output(self.log, lambda line: self._show(stage, line))
             self.log.write(f"\n== {stage}: {' '.join(argv)}\n".encode())
             step = Step(image, argv, (*self._mounts(given, out), *mounts), tmpfs)
@@ -152,7 +154,7 @@ class Session:
         self.log.close()
         shutil.rmtree(self.work, ignore_errors=True)
 
-    def _lay_out(self, folder: Path, inputs: Mapping[str, bytes], *, quiet: bool) -> tuple[Path, Path]:
+    def _lay_out(self, folder: Path, inputs: Mapping[str, bytes], *, quiet: bool, logins: bool) -> tuple[Path, Path]:
         """in/ and out/ of a step. The parent folder is 0700; they themselves are open, as the run-time user reads in/, and
         root of an engine with remapped users is nobody here."""
         given, out = folder / "in", folder / "out"
@@ -167,22 +169,30 @@ class Session:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(raw)
         (given / "src").mkdir(exist_ok=True)
-        environment = {} if quiet else self._environment(given)
+        environment = {} if quiet else self._environment(given, logins=logins)
         lines = [f"export {key}={shlex.quote(value)}\n" for key, value in environment.items()]
         (given / "env.sh").write_text(f"BUILD_ID={self.build_id}\n" + "".join(lines))
         return given, out
 
-    def _environment(self, given: Path) -> dict[str, str]:
+    def _environment(self, given: Path, *, logins: bool) -> dict[str, str]:
         env = {"SOURCE_DATE_EPOCH": _SOURCE_DATE_EPOCH} | ({"FRESH": "1"} if self.fresh else {})
-        for theirs, ours in _FROM_PIP.items():
-            if value := os.environ.get(theirs):
-                env[ours] = value
-        env |= {key: value for key, value in os.environ.items() if _PASSED.fullmatch(key) or key in self.variables}
+        if logins:
+            env |= self._logins(given)
+        env |= {key: value for key, value in os.environ.items() if _NETWORK.fullmatch(key)}
         if self.ca_bundle is not None:
             shutil.copyfile(self.ca_bundle, given / "ca.pem")
             env |= dict.fromkeys(("CA_BUNDLE", *_CA_VARIABLES), "/mnt/in/ca.pem")
         # An index in a folder of this machine cannot be seen from inside.
         return {key: value for key, value in env.items() if not value.startswith("file:")}
+
+    def _logins(self, given: Path) -> dict[str, str]:
+        env = {ours: value for theirs, ours in _FROM_PIP.items() if (value := os.environ.get(theirs))}
+        env |= {key: value for key, value in os.environ.items() if _PYTHON.fullmatch(key) or key in self.variables}
+        netrc = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
+        if netrc.is_file():
+            shutil.copyfile(netrc, given / "netrc")
+            env["NETRC"] = "/mnt/in/netrc"
+        return env
 
     def _mounts(self, given: Path, out: Path) -> tuple[Mount, ...]:
         return (

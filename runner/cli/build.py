@@ -44,26 +44,28 @@ def build(  # noqa: PLR0917 - the signature is the command line
         typer.Option("--push", metavar="[REGISTRY/REPO[:TAG]]", help="Push it; without a value, to the registry set."),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="Settings (default: runner.yaml, upward from here).")
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Settings (default: runner.yaml, upward from the file)."),
     ] = None,
     dockerfile: Annotated[
         Path | None,
-        typer.Option(
-            "--dockerfile", metavar="DIR", help="Build nothing; write a Dockerfile that makes the same image."
-        ),
+        typer.Option("--dockerfile", metavar="DIR", help="Write a Dockerfile that makes the same image, instead."),
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Build every layer anew.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the image as JSON.")] = False,
 ) -> None:
-    """Build the image of a libs.yaml from its lock, which is made or kept up to date beside it. Every library is loaded
-    before the image is tagged; unchanged, nothing is built."""
+    """Build an image with your libraries, all verified.
+
+    What it will hold is found out first and kept in a lock beside the libs file. Every library is loaded before the image is
+    tagged. Unchanged, nothing is built.
+    """
     from runner.api import build as build_image
 
     began = time.monotonic()
     if dockerfile is not None:
-        if push is not None or tag is not None or no_cache:
-            raise UsageError("--dockerfile builds nothing, so there is nothing to tag, push or build anew",
-                             "leave --tag, --push and --no-cache out")  # fmt: skip
+        if push is not None or tag is not None or no_cache or config is not None:
+            raise UsageError("--dockerfile builds no image, so there is nothing to tag, push or build anew",
+                             "leave --tag, --push, --config and --no-cache out")  # fmt: skip
         _eject(libs, dockerfile, locked=locked, upgrade=upgrade or (), secrets=secret or (), json=json)
         return
     image = build_image(
@@ -96,7 +98,7 @@ def _eject(
 def _as_json(image: BuiltImage, seconds: float) -> dict[str, object]:
     return {
         "id": image.id, "tag": image.tag, "name": image.name, "size_bytes": image.size_bytes,
-        "added_bytes": image.added_bytes, "built": image.built, "libraries": list(image.libraries),
+        "added_bytes": image.added_bytes, "built": image.built, "libraries": [each._asdict() for each in image.libraries],
         "seconds": round(seconds, 3), "log": str(image.log) if image.log else None, "lock": str(image.lock),
         "pushed": None if image.pushed is None else {
             "reference": image.pushed.reference, "digest": image.pushed.digest, "by_digest": image.pushed.by_digest,

@@ -25,7 +25,8 @@ def push(
         ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="Settings (default: runner.yaml, upward from here).")
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Settings (default: runner.yaml, upward from the file)."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:

@@ -120,7 +120,8 @@ def repository(value: str) -> str:
     if not value.startswith(_ADDRESSES) or re.search(r"\s", value):
         raise ValueError(f"{value!r} is not an address: expected https://…, http://… or file:///…")
     if "${" in value:
-        raise ValueError(f"{value!r}: variables are expanded in pip lines only\nfor a login use ~/.netrc")
+        way = "for a login see RUNNER_CRAN and RUNNER_CONDA"
+        raise ValueError(f"{value!r}: variables are expanded in pip lines only\n{way}")
     return value.rstrip("/")
 
 

@@ -78,7 +78,8 @@ def _from_address(value: str, name: str, address: str) -> tuple[str, Remote]:
         hint = f"did you mean {on_github[1]}?" if on_github else _EXPECTED
         raise ValueError(f"{value!r} is not the address of a source archive (.tar.gz)\n{hint}")
     if "${" in address or re.search(r"\s", address):
-        raise ValueError(f"{value!r}: an address holds no variables or blanks here\nfor a login use ~/.netrc")
+        way = "GitHub's token: GITHUB_TOKEN; an archive behind a login: download it, and name the file"
+        raise ValueError(f"{value!r}: an address holds no variables or blanks here\n{way}")
     if not (name := name or archive["name"] or ""):
         raise ValueError(f"the package's name cannot be told from {value!r}\nwrite NAME={value}")
     return name, Remote("url", address)

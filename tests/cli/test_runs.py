@@ -395,7 +395,7 @@ def test_version(cli: Cli) -> None:
 
 
 def test_unknown_commands(cli: Cli) -> None:
-    failed(cli("lists"), 2, "no such command 'lists'", "did you mean list?", "runner --help")
+    failed(cli("lists"), 2, "no such command 'lists'", "did you mean list, libs?", "runner --help")
     failed(cli("--nope"), 2, "no such option: --nope")
 
 

@@ -1,6 +1,6 @@
 """Conda packages that a lock names: had into the cache folder, and laid out for the step that installs them.
 
-On this machine, as they are resolved (see conda.py). The step gets files, and has neither network nor credentials.
+On this machine, as they are resolved (see solve.py). The step gets files, and has neither network nor credentials.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from runner.builder.cache import cache_dir
 from runner.builder.conda.client import NETWORK, bare, client, need_rattler, own_channels, resolve, without_secrets
+from runner.builder.failures import GoneError
 from runner.docker_api.images import Mount
 from runner.errors import BuildError
 
@@ -49,7 +50,8 @@ def fetch(
         report: gets a text for each package that is downloaded.
 
     Raises:
-        BuildError: py-rattler is missing, a package cannot be had or has changed.
+        GoneError: a package is not there any more, or has changed.
+        BuildError: py-rattler is missing, a channel cannot be reached.
     """
     need_rattler()
     reach = client(resolve(channels), ca_bundle)
@@ -152,7 +154,8 @@ async def _download(package: Locked, path: Path, reach: Client) -> None:
         else:
             await download_to_path(reach, package.source, aside)
         if not await asyncio.to_thread(_fits, aside, package):
-            raise BuildError(
+            raise GoneError(
+                what,
                 f"{what} has changed: {package.source} has not the checksum that was locked",
                 f"take what is there now: runner build --upgrade {package.name}",
             )
@@ -160,8 +163,10 @@ async def _download(package: Locked, path: Path, reach: Client) -> None:
     except (OSError, RuntimeError) as error:
         why = without_secrets(str(error)).splitlines()
         gone = any(sign in why[0] for sign in ("error (404", "No such file"))
-        hint = f"take another version: runner build --upgrade {package.name}" if gone else NETWORK
-        raise BuildError(f"{what} cannot be had from {package.source}", *why, hint) from None
+        if gone:
+            hint = f"take another version: runner build --upgrade {package.name}"
+            raise GoneError(what, f"{what} cannot be had from {package.source}", *why, hint) from None
+        raise BuildError(f"{what} cannot be had from {package.source}", *why, NETWORK) from None
     finally:
         with suppress(OSError):
             aside.unlink()

@@ -71,6 +71,8 @@ def publish(
         ImageError: not on the engine, or not pushed; `problem` says why.
         UnavailableError: no engine.
     """
+    if image is not None:
+        image = _whole(image)
     asked = _of_image(image) if image is not None else _of_libs(libs or Path("libs.yaml"))
     if explicit is None and image is not None:
         explicit = _own_place(image)
@@ -154,6 +156,16 @@ def _own_place(image: str) -> str | None:
     except SpecError:
         return None
     return image if found.path and found.host != "localhost" else None
+
+
+def _whole(image: str) -> str:
+    """The tag of an image of runner's that `runner image show` would show: `churn` is the newest `localhost/churn:HASH`."""
+    from runner.builder.stock import images
+    from runner.docker_api import stock
+
+    with stock.opened() as opened:
+        made = images.find(opened, image)
+    return made.tag if made is not None and made.tag is not None and "/" not in image else image
 
 
 def _of_image(reference: str) -> _Asked:

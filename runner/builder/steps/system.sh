@@ -11,6 +11,11 @@ have "python$(printf '%s' "$asked" | cut -d . -f 1,2)" && python=python$(printf 
 "$python" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 8))' ||
     fail "the base image's packages give no Python 3.8 or newer, which the bootstrapper needs"
 
+# `python3` is then the one that was asked for, also where the system's own is another.
+if [ "$python" != python3 ] && [ "$("$python" -V)" != "$(python3 -V 2>/dev/null)" ]; then
+    ln -sf "$(command -v "$python")" /usr/local/bin/python3
+fi
+
 taken() { cut -d : -f 3 /etc/passwd /etc/group | grep -qx "$1"; }
 entry() { awk -F : -v key="$1" '$1 == key || $3 == key { print; exit }' /etc/passwd; }
 

@@ -42,7 +42,9 @@ def make_certificates(folder: Path) -> None:
     names = [
         "IP:127.0.0.1",
         "DNS:localhost",
+        # Where the engine's default pools put the networks of containers.
         *(f"IP:172.{net}.0.{host}" for net in range(16, 32) for host in range(2, 12)),
+        *(f"IP:192.168.{net}.{host}" for net in range(0, 256, 16) for host in range(2, 12)),
     ]
     for name, extension in (("server", f"subjectAltName={','.join(names)}"), ("token", "keyUsage=digitalSignature")):
         (folder / f"{name}.ext").write_text(extension)

@@ -187,7 +187,7 @@ def test_without_azure_identity_the_command_that_installs_it_is_told(front: Acr,
         "import sys; sys.modules['azure'] = None; sys.modules['azure.identity'] = None\n"
         "from runner.cli import main; sys.argv = ['runner', *sys.argv[1:]]; main()"
     )
-    argv = [sys.executable, "-c", code, "push", fresh(), f"{front.host}/team/app"]
+    argv = [sys.executable, "-c", code, "push", fresh(), f"{front.host}/team/app", "--config", "acr.yaml"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 11
     assert "pip install 'runner[azure]'" in done.stderr
