@@ -160,8 +160,7 @@ def _pair(line: str) -> tuple[str, str]:
 
 
 def _read(done: Finished, name: str) -> list[str]:
-    path = done.out / name
-    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    return done.text(name).splitlines()
 
 
 def _lines(items: Iterable[str]) -> bytes:

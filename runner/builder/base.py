@@ -70,7 +70,8 @@ def _renew(session: Session, reference: str, platform: str | None) -> None:
 
 def _locked(session: Session, base: Base) -> Image | None:
     """The very image of a lock, where the engine has it or the registry gives it."""
-    if image := session.engine.inspect(base.id):
+    image = session.engine.inspect(base.id)
+    if image is not None and _known_as(image, base):
         return image
     if not base.digest:
         return None
@@ -83,6 +84,16 @@ def _locked(session: Session, base: Base) -> Image | None:
 
 def _fits(image: Image, platform: str | None) -> bool:
     return platform is None or f"linux/{image.architecture}" == platform
+
+
+def _known_as(image: Image, base: Base) -> bool:
+    """Whether an image is what the lock calls it: a lock comes with a checkout, and could name any image of this engine."""
+    names = {*image.names, *(name.removeprefix("docker.io/library/") for name in image.names)}
+    wanted = base.reference if ":" in base.reference.rpartition("/")[2] else f"{base.reference}:latest"
+    digests = {each.partition("@")[2] for each in image.digests if _repository(each) == _repository(base.reference)}
+    return (
+        wanted in names or base.reference in {image.id, *image.digests} or bool(base.digest and base.digest in digests)
+    )
 
 
 def _current(session: Session, libs: Libs, reference: str, platform: str | None) -> tuple[Image, str]:

@@ -10,19 +10,19 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from runner.assets import asset
-from runner.builder.recipe import content_tag, lock_path
-from runner.errors import UsageError
+from runner.builder.recipe import Content, content, content_tag, lock_path
+from runner.errors import BuildError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from runner.builder.locking import Start
     from runner.builder.registry.push import Pushed
     from runner.builder.session import Session
     from runner.builder.verify import Library
     from runner.docker_api.images import Engine, Image
     from runner.spec.libs import Libs
-    from runner.spec.lock import Lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,32 +96,32 @@ def build(libs: Path, *, tag: str | None = None, options: Options | None = None)
     started = time.monotonic()
     options = options or Options()
     _check_secrets(options.secrets)
+    if options.locked and options.upgrade:
+        raise UsageError("--locked builds exactly the lock, and --upgrade changes it", "leave one of them out")
     from runner.builder.registry.publish import destination_of
     from runner.builder.registry.push import push
     from runner.docker_api.images import connect, look_up
 
-    where = destination_of(libs, options.push, options.config) if options.publish else None
+    name = content_tag(libs)
+    where = destination_of(libs, name, options.push, options.config) if options.publish else None
     if where is not None and options.platform is None:
         options = replace(options, platform=where.platform)
-    image = None if options.no_cache or options.upgrade or not lock_path(libs).exists() else look_up(content_tag(libs))
-    if image is not None and not fits(image, options.platform):
-        image = None
-    found = pushed = None
-    if image is None or tag is not None or where is not None:
+    image = None if options.no_cache or options.upgrade or not lock_path(libs).exists() else look_up(name)
+    found = _Found(image, name) if image is not None and fits(image, options.platform) else None
+    pushed = None
+    if found is None or tag is not None or where is not None:
         engine = connect()
         try:
-            if image is None:
-                found = _build(engine, libs, options)
-                image = found.image
+            found = found or _build(engine, libs, options)
             if tag is not None:
-                engine.tag(image.id, tag)
+                engine.tag(found.image.id, tag)
             if where is not None:
-                # The lock is new, so the content and with it the tag may be others than before the build.
-                where = destination_of(libs, options.push, options.config) or where
-                pushed = push(engine, image, where.target, auth=where.auth, progress=options.progress)
+                # The lock may be new, and with it the name.
+                where = destination_of(libs, found.tag, options.push, options.config) or where
+                pushed = push(engine, found.image, where.target, auth=where.auth, progress=options.progress)
         finally:
             engine.close()
-    return replace(_result(image, libs, tag, found, time.monotonic() - started), pushed=pushed)
+    return replace(_result(found, libs, tag, time.monotonic() - started), pushed=pushed)
 
 
 def write_dockerfile(libs: Path, folder: Path, *, options: Options | None = None) -> tuple[Path, ...]:
@@ -134,6 +134,7 @@ def write_dockerfile(libs: Path, folder: Path, *, options: Options | None = None
     """
     from runner.builder.eject.eject import System, eject
     from runner.builder.layers import Layers
+    from runner.builder.locking import settle
     from runner.builder.stages import stages
     from runner.builder.verify import named
     from runner.docker_api.images import connect
@@ -142,13 +143,13 @@ def write_dockerfile(libs: Path, folder: Path, *, options: Options | None = None
     _check_secrets(options.secrets)
     engine = connect()
     try:
-        with _opened(engine, libs, options) as (place, found):
-            start, lock = _lock(place, found, options)
-            first = [stage for stage in stages(found, lock) if stage.name == "python"]
-            labels = Layers(place, found, start, lock).build(first)[1].labels
-            declared = [named(each, found, lock) for each in found.declared]
+        with _opened(engine, libs, options) as (place, found, _):
+            start = settle(place, found, options)
+            first = [stage for stage in stages(found, start.lock) if stage.name == "python"]
+            labels = Layers(place, found, start.image, start.lock).build(first)[1].labels
+            declared = [named(each, found, start.lock) for each in found.declared]
             return eject(
-                found, lock, folder, system=System.of(labels), declared=declared, secrets=options.secrets,
+                found, start.lock, folder, system=System.of(labels), declared=declared, secrets=options.secrets,
                 ca_bundle=place.ca_bundle,
             )  # fmt: skip
     finally:
@@ -169,22 +170,23 @@ def _check_secrets(names: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """An image after `_build`. log: None when nothing was built."""
+    """An image after `_build`, and its name. log: None when nothing was built."""
 
     image: Image
+    tag: str
     added_bytes: int = 0
     log: Path | None = None
 
 
 @contextmanager
-def _opened(engine: Engine, path: Path, options: Options) -> Iterator[tuple[Session, Libs]]:
-    """The libs file, read, and a session for it; one at a time."""
+def _opened(engine: Engine, path: Path, options: Options) -> Iterator[tuple[Session, Libs, Content]]:
+    """A session, the libs file, and what its files are, so that a later change of them is seen; one build at a time."""
     from runner.builder import cache, session
     from runner.docker_api.images import is_local
     from runner.docker_api.wire import docker_host
-    from runner.errors import BuildError
     from runner.spec.libs import load
 
+    before = content(path)
     libs = load(path)
     if not is_local(docker_host()):
         raise BuildError(
@@ -204,118 +206,57 @@ def _opened(engine: Engine, path: Path, options: Options) -> Iterator[tuple[Sess
             variables=libs.pip_variables,
             secrets=options.secrets,
         ) as place:
-            yield place, libs
+            yield place, libs, before
 
 
 def _build(engine: Engine, path: Path, options: Options) -> _Found:
     from runner.builder.failures import GoneError
+    from runner.builder.locking import settle
 
-    with _opened(engine, path, options) as (place, libs):
-        start, lock = _lock(place, libs, options)
-        image = None if options.no_cache else engine.inspect(content_tag(path))
-        if image is not None and fits(image, options.platform):
-            return _Found(image)
+    with _opened(engine, path, options) as (place, libs, before):
+        start = settle(place, libs, options)
+        tag = before.tag(start.raw)
+        image = None if options.no_cache else engine.inspect(tag)
+        if image is not None and fits(image, options.platform) and content(path) == before:
+            return _Found(image, tag)
         try:
-            return _made(place, libs, start, lock)
+            return _made(place, libs, start, before)
         except GoneError as gone:
             if options.locked:
                 raise
             place.report("resolve", f"{gone.package} cannot be had any more, resolving anew")
-        start, lock = _lock(place, libs, options, again=True)
-        return _made(place, libs, start, lock)
+        return _made(place, libs, settle(place, libs, options, again=True), before)
 
 
-def _lock(session: Session, libs: Libs, options: Options, *, again: bool = False) -> tuple[Image, Lock]:
-    """The base, and the lock, which is written where it is new. again: trust nothing that is locked to be there still.
-
-    Raises:
-        SpecError: with `locked`, where there is no lock or the libs file has moved on from it.
-        BuildError: the lock cannot be written; with `locked`, the base of the lock cannot be had.
-    """
-    from runner.builder import base, resolve
-    from runner.errors import BuildError
-    from runner.spec import lock as locks
-
-    path = lock_path(libs.path)
-    old = locks.read(path)
-    if options.locked:
-        return _exactly(session, libs, path, old)
-    anew = resolve.EVERYTHING in options.upgrade
-    image, of_base = base.ensure(session, libs, old.base if old and not anew else None, options.platform, newest=anew)
-    new = resolve.resolve(session, libs, image, of_base, old=old, upgrade=options.upgrade, again=again)
-    if new != old:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            locks.write(path, new)
-        except OSError as error:
-            raise BuildError(
-                f"{path} cannot be written: {error.strerror}", "free some space, or mend the folder"
-            ) from None
-        session.report("lock", f"{path.name}  {_changes(old, new)}")
-    return image, new
-
-
-def _exactly(session: Session, libs: Libs, path: Path, lock: Lock | None) -> tuple[Image, Lock]:
-    from runner.builder import apt, base, resolve
-    from runner.errors import BuildError, SpecError
-
-    if lock is None:
-        raise SpecError("there is no lock yet", f"make it: runner build --libs {libs.path}", file=str(path))
-    if moved := resolve.moved_on(lock, libs):
-        raise SpecError(
-            f"{libs.path.name} has moved on from it", *moved, "runner build without --locked", file=str(path)
-        )
-    image, of_base = base.ensure(session, libs, lock.base)
-    if image.id == lock.base.id:
-        return image, lock
-    differs = [f"{lock.base.reference}: {lock.base.id[:19]} in the lock, {image.id[:19]} here"]
-    if lock.base.recipe and of_base.recipe == lock.base.recipe:
-        # Made on two machines, or twice: the same packages are the same base.
-        differs = resolve.same_base(lock, apt.ask(session, libs, image.id, ()).installed)
-    if differs:
-        raise BuildError("the base of the lock cannot be had any more", *differs[:10], "runner build without --locked")
-    return image, resolve.rebased(lock, of_base)
-
-
-def _changes(old: Lock | None, new: Lock) -> str:
-    """`written, 214 packages`, else what was added, changed and removed."""
-    if old is None:
-        return f"written: {len(new.packages)} packages"
-    before = {(each.kind, each.name): each.version for each in old.packages}
-    after = {(each.kind, each.name): each.version for each in new.packages}
-    changed = [f"{name} {before[kind, name]} → {version}" for (kind, name), version in after.items()
-               if (kind, name) in before and before[kind, name] != version]  # fmt: skip
-    added, gone = len(after.keys() - before.keys()), len(before.keys() - after.keys())
-    counts = [
-        f"{count} {what}" for count, what in ((added, "added"), (len(changed), "changed"), (gone, "removed")) if count
-    ]
-    named = f" ({', '.join(changed[:4])}{' …' if len(changed) > 4 else ''})" if changed else ""
-    return f"rewritten: {', '.join(counts) or 'what is asked for'}{named}"
-
-
-def _made(session: Session, libs: Libs, start: Image, lock: Lock) -> _Found:
+def _made(session: Session, libs: Libs, start: Start, before: Content) -> _Found:
     from runner.builder.layers import Layers
     from runner.builder.stages import stages
     from runner.builder.verify import finish
 
-    before, last = Layers(session, libs, start, lock).build(stages(libs, lock))
-    final = finish(session, libs, lock, last, content_tag(libs.path))
-    return _Found(final, final.size_bytes - before.size_bytes, session.log_path)
+    def unchanged() -> None:
+        if content(libs.path) != before:
+            raise BuildError(
+                f"{libs.path.name}, or a file that it names, was changed while it was built", "build again"
+            )
+
+    parent, last = Layers(session, libs, start.image, start.lock).build(stages(libs, start.lock))
+    tag = before.tag(start.raw)
+    final = finish(session, libs, start.lock, last, tag, before_commit=unchanged)
+    return _Found(final, tag, final.size_bytes - parent.size_bytes, session.log_path)
 
 
-def _result(image: Image, libs: Path, tag: str | None, found: _Found | None, seconds: float) -> BuiltImage:
+def _result(found: _Found, libs: Path, alias: str | None, seconds: float) -> BuiltImage:
     from runner.builder.verify import libraries_of
 
-    name = content_tag(libs)
     return BuiltImage(
-        id=image.id,
-        tag=tag or name,
-        name=name.removeprefix("localhost/").rsplit(":", 1)[0],
-        size_bytes=image.size_bytes,
-        added_bytes=found.added_bytes if found else 0,
-        built=bool(found and found.log),
-        libraries=libraries_of(image),
+        id=found.image.id,
+        tag=alias or found.tag,
+        name=found.tag.removeprefix("localhost/").rsplit(":", 1)[0],
+        size_bytes=found.image.size_bytes,
+        added_bytes=found.added_bytes,
+        built=found.log is not None,
+        libraries=libraries_of(found.image),
         seconds=seconds,
-        log=found.log if found else None,
+        log=found.log,
         lock=lock_path(libs),
     )

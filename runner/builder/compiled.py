@@ -94,8 +94,8 @@ class Compiler:
         with session.step("r-build", image.id, ("/bin/sh", "/mnt/in/r_build.sh"), inputs) as done:
             for name in names:
                 # What was built is good, also when another package fails: the next build goes on from it.
-                if (built := done.out / f"{name}.tar").exists():
-                    _keep(built.read_bytes(), files[name])
+                if (built := done.read(f"{name}.tar")) is not None:
+                    _keep(built, files[name])
             if done.ran.exit_code:
                 log = session.log_path
                 raise explain("r-build", self._libs, done.lines, done.ran.exit_code, oom=done.ran.oom, log=log)

@@ -21,6 +21,8 @@ _R = re.compile(
     r"^(ERROR|Error|\s*there is no package|.*(?:fatal error|error:)|installation of package)", re.IGNORECASE
 )
 _UNMET = re.compile(r"The following packages have unmet dependencies")
+_NO_APT = "the base image has no apt-get"
+_NO_CANDIDATE = re.compile(r"E: Package '([^']+)' has no installation candidate")
 _UV_START = re.compile(r"^\s*(\u00d7|error:|warning: .*failed)", re.IGNORECASE)
 _NETWORK = re.compile(
     r"Could not resolve|Temporary failure|Name or service|Connection refused|dns error|timed out|Could not connect"
@@ -78,6 +80,12 @@ def explain(stage: str, libs: Libs, lines: Sequence[str], exit_code: int, *, oom
             )
         case "apt":
             return _culprit(libs.apt, stage, [line for line in lines if _APT.match(line)] or list(lines), hints, where)
+        case _ if any(_NO_APT in line for line in lines):
+            return libs.error(
+                "base", libs.base_line, _NO_APT, "only images made from Debian or Ubuntu can be added to", where
+            )
+        case "resolve" if match := next(filter(None, map(_NO_CANDIDATE.search, lines)), None):
+            return _virtual(libs, match[1], lines, where)
         case "resolve" if any(_UNMET.match(line) for line in lines):
             failing = [line for line in _from(lines, _UNMET) if not line.startswith("runner: ")]
             return _culprit(libs.apt, "apt", failing, hints, where)
@@ -95,6 +103,9 @@ def _pip(libs: Libs, failing: list[str], hints: list[str], where: str) -> Runner
             guess = [f"did you mean {near}?"] if near and "was not found" in text else []
             found = "the index has no such package" if "was not found" in text else "no version fits"
             return package.error(f"{package.spec}: {found}", *guess, *failing[:_SHOWN], *hints, where)
+    if match := re.search(r"[Hh]ash mismatch for `?([A-Za-z0-9._-]+?)==", text):
+        again = f"its file has changed since it was locked; if that is right: runner build --upgrade {match[1]}"
+        hints = [*hints, again]
     if "Failed to build" in text or "build backend" in text:
         hints = [*hints, "there is no ready-made wheel: add gcc and python3-dev under apt, or ask for another version"]
     return _culprit(libs.pip, "pip", failing, hints, where)
@@ -113,6 +124,15 @@ def _culprit(packages: Iterable[Package], stage: str, failing: list[str], hints:
                 where,
             )
     return BuildError(f"{stage}: the libraries cannot be installed", *shown, *hints, where)
+
+
+def _virtual(libs: Libs, name: str, lines: Sequence[str], where: str) -> RunnerError:
+    """Several packages go by that name, and apt takes none by itself. It lists them, each in a line of its own."""
+    providers = [line.split()[0] for line in lines if re.match(r"  [a-z0-9][a-z0-9.+-]+ \S", line)]
+    told = [f"name one of them: {', '.join(providers[:8])}"] if providers else []
+    message = f"{name} is only a name that other packages provide"
+    package = next((each for each in libs.apt if each.name == name), None)
+    return package.error(message, *told, where) if package else BuildError(message, *told, where)
 
 
 def _from(lines: Sequence[str], start: re.Pattern[str]) -> list[str]:

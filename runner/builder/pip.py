@@ -46,11 +46,16 @@ def resolve(session: Session, libs: Libs, image: Image, python: str, kept: Itera
     with session.step("resolve", image.id, ("/bin/sh", "/mnt/in/pip_resolve.sh"), inputs, logins=True) as done:
         if done.ran.exit_code:
             raise explain("pip", libs, done.lines, done.ran.exit_code, oom=done.ran.oom, log=session.log_path)
-        found = tuple(_locked((done.out / "requirements.txt").read_text(encoding="utf-8")))
+        found = tuple(_locked(done.text("requirements.txt")))
+    before = {each.name: each for each in kept}
     for package in found:
         if not package.name:
             raise BuildError(f"pip: the package at {package.source} has no name", "write it as `NAME @ ADDRESS`")
-    return found
+    # A further file of a version that was locked (a wheel for another platform, say) makes no other package of it.
+    return tuple(
+        old if (old := before.get(each.name, each)).version == each.version and {*old.hashes} < {*each.hashes} else each
+        for each in found
+    )
 
 
 def requirements(libs: Libs, packages: Sequence[Locked]) -> bytes:

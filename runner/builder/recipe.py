@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,33 @@ def layer_tag(key: str) -> str:
     return f"{LAYER_NAME}{key[:24]}"
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a libs file, all files that it names, and the scripts that build it are at one moment. name: the image's."""
+
+    name: str
+    digest: str
+
+    def tag(self, lock: bytes) -> str:
+        """The name of the image of this content and that lock."""
+        return f"localhost/{self.name}:{hashlib.sha256(self.digest.encode() + lock).hexdigest()[:16]}"
+
+
+def content(libs: Path) -> Content:
+    """Of the files as they are now.
+
+    Raises:
+        SpecError: the file, or one that it names, cannot be read.
+    """
+    found = named(libs)
+    digest = hashlib.sha256(f"{steps_hash()} {bootstrap_hash()}\n".encode())
+    digest.update(found.raw)
+    for name, raw in named_files(found.files, found.folder).items():
+        digest.update(f"\n{name} {len(raw)}\n".encode())
+        digest.update(raw)
+    return Content(found.name, digest.hexdigest())
+
+
 def content_tag(libs: Path) -> str:
     """The name that the image of this libs file and its lock has: `localhost/NAME:HASH`. The same bytes, the same name.
 
@@ -42,15 +70,8 @@ def content_tag(libs: Path) -> str:
     Raises:
         SpecError: the file, or one that it names, cannot be read.
     """
-    found = named(libs)
-    digest = hashlib.sha256(f"{steps_hash()} {bootstrap_hash()}\n".encode())
-    digest.update(found.raw)
-    for name, content in named_files(found.files, found.folder).items():
-        digest.update(f"\n{name} {len(content)}\n".encode())
-        digest.update(content)
     lock = lock_path(libs)
-    digest.update(lock.read_bytes() if lock.exists() else b"")
-    return f"localhost/{found.name}:{digest.hexdigest()[:16]}"
+    return content(libs).tag(lock.read_bytes() if lock.exists() else b"")
 
 
 def lock_path(libs: Path) -> Path:

@@ -14,8 +14,8 @@ from runner.builder import apt, pip
 from runner.builder.layers import Layers
 from runner.builder.r import services, sysreqs
 from runner.builder.r.resolver import Resolver
-from runner.builder.stages import python_stage
-from runner.errors import UsageError
+from runner.builder.stages import apt_stages
+from runner.errors import BuildError, UsageError
 from runner.spec import rversion
 from runner.spec.lock import Lock, Locked
 from runner.spec.places import files_below
@@ -43,7 +43,9 @@ _OF_PIP = ("base", "python", "conda", "conda.channels", "pip", "pip.options", "p
 
 def declared(libs: Libs) -> dict[str, tuple[str, ...]]:
     """What of a libs file decides its lock: key → items, as they are written to the lock."""
-    archives = {path: libs.path.parent / path for each in libs.pip if (path := local_archive(each.spec)) is not None}
+    archives = {
+        path: libs.path.resolve().parent / path for each in libs.pip if (path := local_archive(each.spec)) is not None
+    }
     found: dict[str, Sequence[str]] = {
         "base": [libs.base or ""],
         "python": [libs.python or ""],
@@ -135,12 +137,12 @@ class _Resolution:
     def lock(self) -> Lock:
         apt_, r, r_version = self._system()
         layers = Layers(self.session, self.libs, self.image)
-        first = [each for each in apt_ if each.stage == "python"]
-        python_image = layers.build([python_stage(self.libs, first)])[1]
+        first = [stage for stage in apt_stages(self.libs, apt_) if stage.name == "python"]
+        python_image = layers.build(first)[1]
         conda = self._conda()
         of_conda = next((each.version for each in conda if each.name == "python"), None)
         python = of_conda or python_image.labels["runner.python.version"]
-        pip_ = self._pip(python_image, python)
+        pip_ = self._pip(python_image, python, apt_)
         return Lock(
             base=self.base,
             platform=f"linux/{self.image.architecture}",
@@ -258,14 +260,27 @@ class _Resolution:
         conda.refuse_second_r(libs, found)
         return found
 
-    def _pip(self, image: Image, python: str) -> tuple[Locked, ...]:
+    def _pip(self, image: Image, python: str, apt_: tuple[Locked, ...]) -> tuple[Locked, ...]:
         if not self.libs.pip:
             return ()
         kept = self._kept("pip", _OF_PIP)
         if kept is not None and self.old is not None and self.old.python == python:
             return kept
         self.session.report("resolve", f"{len(self.libs.pip)} Python packages …")
-        return pip.resolve(self.session, self.libs, image, python, self._preferred("pip"))
+        if any("git+" in each.spec for each in self.libs.pip):
+            image = self._with_apt(image, apt_)
+        try:
+            return pip.resolve(self.session, self.libs, image, python, self._preferred("pip"))
+        except BuildError as error:
+            # What a source archive needs may only be known by building it, with the compilers that `apt` names.
+            if "build" not in str(error).lower() or not self.libs.apt:
+                raise
+            return pip.resolve(self.session, self.libs, self._with_apt(image, apt_), python, self._preferred("pip"))
+
+    def _with_apt(self, image: Image, apt_: tuple[Locked, ...]) -> Image:
+        """The image with Python and what `apt` asks for."""
+        wanted = [stage for stage in apt_stages(self.libs, apt_) if stage.name in {"python", "apt"}]
+        return Layers(self.session, self.libs, self.image).build(wanted)[1] if wanted else image
 
 
 def _r_version(libs: Libs, facts: apt.Facts) -> str:

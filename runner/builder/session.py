@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import stat
 import sys
 from collections import deque
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from runner.builder import cache
 from runner.builder.recipe import STEPS
 from runner.docker_api.images import Mount, Step
 from runner.errors import BuildError
+from runner.spec.certificates import certificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -84,6 +86,14 @@ class Finished:
     lines: list[str]
     answers: Mapping[str, str]
     out: Path
+
+    def read(self, name: str) -> bytes | None:
+        """A file that the step left, None where there is none."""
+        return _read(self.out / name)
+
+    def text(self, name: str) -> str:
+        """As `read`; "" where there is none."""
+        return (self.read(name) or b"").decode("utf-8", "replace")
 
 
 @dataclass(slots=True)
@@ -180,7 +190,7 @@ class Session:
             env |= self._logins(given)
         env |= {key: value for key, value in os.environ.items() if _NETWORK.fullmatch(key)}
         if self.ca_bundle is not None:
-            shutil.copyfile(self.ca_bundle, given / "ca.pem")
+            (given / "ca.pem").write_bytes(certificates(self.ca_bundle))
             env |= dict.fromkeys(("CA_BUNDLE", *_CA_VARIABLES), "/mnt/in/ca.pem")
         # An index in a folder of this machine cannot be seen from inside.
         return {key: value for key, value in env.items() if not value.startswith("file:")}
@@ -271,9 +281,15 @@ def _remove_old(work: Path) -> None:
 
 
 def _answers(out: Path) -> dict[str, str]:
-    try:
-        with (out / "answers").open(encoding="utf-8", errors="replace") as stream:
-            text = stream.read(_ANSWERS)
-    except OSError:
-        return {}
+    text = (_read(out / "answers") or b"")[:_ANSWERS].decode("utf-8", "replace")
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def _read(path: Path) -> bytes | None:
+    """A plain file. Code of libraries has run beside it: a link could name any file here, a pipe would never end."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(fd, "rb") as stream:
+        return stream.read() if stat.S_ISREG(os.fstat(fd).st_mode) else None

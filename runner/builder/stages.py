@@ -16,7 +16,7 @@ from runner.builder.recipe import STEPS
 from runner.spec.lock import DEBIAN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from runner.spec.libs import Libs
     from runner.spec.lock import Lock, Locked
@@ -33,7 +33,7 @@ _SCRIPTS: Mapping[StageName, tuple[str, ...]] = {
     "run": ("run.sh",),
 }
 """Stage → the scripts that make it, the one that runs in the image first; in the order of the layers."""
-APT_STAGES = ("python", "r", "apt", "r-binary")
+APT_STAGES: tuple[StageName, ...] = ("python", "r", "apt", "r-binary")
 """Those that apt installs, in this order."""
 
 
@@ -55,10 +55,7 @@ class Stage:
 def stages(libs: Libs, lock: Lock) -> tuple[Stage, ...]:
     """The stages of an image; those that have nothing to do are left out."""
     found = [
-        _stage("python", _apt(lock, "python"), json.dumps([libs.user, libs.python])),
-        _stage("r", _apt(lock, "r"), "R" if lock.r else ""),
-        _stage("apt", _apt(lock, "apt")),
-        _stage("r-binary", _apt(lock, "r-binary")),
+        *apt_stages(libs, lock.of("apt"), with_r=bool(lock.r)),
         _stage("r-source", (each for each in lock.of("r") if each.source != DEBIAN)),
         _stage("conda", lock.of("conda")),
         _stage("pip", lock.of("pip")),
@@ -70,18 +67,17 @@ def stages(libs: Libs, lock: Lock) -> tuple[Stage, ...]:
     return tuple(stage for stage in found if stage.keys)
 
 
-def python_stage(libs: Libs, packages: Iterable[Locked]) -> Stage:
-    """The first stage alone, when the others are not known yet."""
-    return _stage("python", packages, json.dumps([libs.user, libs.python]))
+def apt_stages(libs: Libs, packages: Sequence[Locked], *, with_r: bool = False) -> tuple[Stage, ...]:
+    """Those that apt installs, which are known before the others."""
+    of = {name: [each for each in packages if each.stage == name] for name in APT_STAGES}
+    own = {"python": json.dumps([libs.user, libs.python]), "r": "R" if with_r else ""}
+    found = (_stage(name, of[name], own.get(name, "")) for name in APT_STAGES)
+    return tuple(stage for stage in found if stage.keys)
 
 
 def content(stages: Iterable[Stage]) -> frozenset[str]:
     """The keys of all stages."""
     return frozenset(key for stage in stages for key in stage.keys)
-
-
-def _apt(lock: Lock, stage: str) -> Iterable[Locked]:
-    return (each for each in lock.of("apt") if each.stage == stage)
 
 
 def _stage(name: StageName, packages: Iterable[Locked], own: str = "") -> Stage:
@@ -92,9 +88,8 @@ def _stage(name: StageName, packages: Iterable[Locked], own: str = "") -> Stage:
 
 
 def _identity(package: Locked) -> list[object]:
-    """What makes it the same package. Of an index every file of the version is as good; others are told by their hash."""
-    hashes = package.hashes if package.source else ()
-    return [package.kind, package.name, package.version, package.build, package.source, *hashes]
+    """What makes it the same package: two indexes may have other files of the same version."""
+    return [package.kind, package.name, package.version, package.build, package.source, *package.hashes]
 
 
 def _key(salt: str, what: object) -> str:

@@ -18,7 +18,7 @@ from runner.spec.libs import R_KINDS
 from runner.spec.lock import DEBIAN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from runner.builder.session import Session
     from runner.docker_api.images import Image
@@ -38,8 +38,10 @@ class Library(NamedTuple):
     version: str
 
 
-def finish(session: Session, libs: Libs, lock: Lock, image: Image, tag: str) -> Image:
-    """Finish, verify, commit under `tag`.
+def finish(
+    session: Session, libs: Libs, lock: Lock, image: Image, tag: str, *, before_commit: Callable[[], None]
+) -> Image:
+    """Finish, verify, commit under `tag`. before_commit: raises when the image is not what its name says any more.
 
     Raises:
         BuildError: a library does not load, or what is installed is not what the lock says; nothing was tagged.
@@ -65,9 +67,10 @@ def finish(session: Session, libs: Libs, lock: Lock, image: Image, tag: str) -> 
     with session.step("verify", image.id, argv, inputs, tmpfs=_TMPFS, quiet=True) as done:
         if done.ran.exit_code:
             raise explain("verify", libs, done.lines, done.ran.exit_code, oom=done.ran.oom, log=session.log_path)
-        verified = json.loads((done.out / "verified.json").read_bytes())
+        verified = json.loads(done.read("verified.json") or b"{}")
         loaded = _judge(session, wanted, verified)
-        _compare(session, lock, verified["installed"])
+        _compare(session, lock, image, verified["installed"])
+        before_commit()
         config = _config(libs, lock, user, tag, loaded)
         identifier = session.replacing(tag, lambda: done.ran.commit(config, tag))
     if loaded:
@@ -121,13 +124,18 @@ def _config(libs: Libs, lock: Lock, user: str, tag: str, loaded: tuple[Library, 
     return Config(libs.env, labels, user=user, workdir=_WORKDIR, cmd=("/bin/bash",), comment="runner: verified")
 
 
-def _compare(session: Session, lock: Lock, installed: Mapping[str, Mapping[str, str]]) -> None:
+def _compare(session: Session, lock: Lock, image: Image, installed: Mapping[str, Mapping[str, str]]) -> None:
     """That what is installed is what the lock says, version for version.
 
     Raises:
         BuildError: it is not.
     """
-    differs = []
+    labels = image.labels
+    python = labels.get("runner.conda.python.version") or labels["runner.python.version"]
+    there = {"platform": f"linux/{image.architecture}", "python": python, "r": labels.get("runner.r.version", "")}
+    wanted = {"platform": lock.platform, "python": lock.python, "r": lock.r}
+    differs = [f"{key}: {wanted[key] or 'none'} in the lock, {there[key] or 'none'} in the image"
+               for key in wanted if wanted[key] != there[key]]  # fmt: skip
     for each in lock.packages:
         if each.kind == "r" and each.source == DEBIAN:
             continue  # told by apt's own entry

@@ -343,6 +343,7 @@ def connect() -> Engine:
     from docker.utils import kwargs_from_env
 
     host = docker_host()
+    _ping(host)  # before the SDK, which leaves its socket open where nobody answers
     try:
         tls = kwargs_from_env().get("tls", False)
         client = docker.APIClient(
@@ -404,14 +405,23 @@ def _streamed(items: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def _lost(error: Exception) -> UnavailableError:
     """Why the engine did not answer. The SDK wraps the cause many layers deep; asking again over the plain socket tells."""
     host = docker_host()
+    try:
+        _ping(host)
+    except UnavailableError as unavailable:
+        return unavailable
+    return UnavailableError(f"the connection to the container engine at {host} was lost: {error}", "try again")
+
+
+def _ping(host: str) -> None:
+    """
+    Raises:
+        UnavailableError: nobody answers; says how to cure it.
+    """
     connection = Connection(host, timeout=_PING_TIMEOUT)
     try:
         connection.call("GET", "/_ping")
-    except UnavailableError as unavailable:
-        return unavailable
     finally:
         connection.close()
-    return UnavailableError(f"the connection to the container engine at {host} was lost: {error}", "try again")
 
 
 def _pull_error(reference: str, text: str, status: int | None = None) -> ImageError:

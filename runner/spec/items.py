@@ -13,7 +13,8 @@ from runner.spec.requirements import local_archive
 
 APT = re.compile(r"([a-z0-9][a-z0-9+.-]+)(?:=([A-Za-z0-9.+:~*?\[\]-]+))?")
 CRAN = re.compile(r"([A-Za-z][A-Za-z0-9.]*[A-Za-z0-9])\s*((?:[=<>!~]).*)?")
-ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ENV_NAME = re.compile(r"(?!(?:PATH|HOME|PYTHONHOME)$)[A-Za-z_][A-Za-z0-9_]*")
+"""PATH, HOME and PYTHONHOME are runner's own: with others neither Python nor R would be found."""
 BASE = re.compile(r"[a-z0-9][\w.:/@-]*", re.ASCII)
 MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 PYTHON = re.compile(r"3\.[0-9]{1,2}(?:\.[0-9]{1,2})?")

@@ -42,6 +42,9 @@ _Value = Annotated[str, WithJsonSchema({"type": ["string", "number", "boolean"]}
 """A value of `env`: taken as it is written, whatever YAML makes of it."""
 
 
+_VARIABLE = "a name of an environment variable that may be set (PATH, HOME and PYTHONHOME may not)"
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
@@ -126,9 +129,15 @@ class LibsFile(_Model):
     """Packages from conda channels."""
     r: R | None = None
     """R and its packages. Empty (`r:`): R alone."""
-    env: dict[Annotated[str, _matching(items.ENV_NAME, "a name of an environment variable")], _Value] = Field(
-        default={}, examples=[{"TZ": "UTC"}]
-    )
+    env: dict[
+        Annotated[
+            str,
+            _matching(
+                items.ENV_NAME, "a name of an environment variable that may be set (PATH, HOME, PYTHONHOME may not)"
+            ),
+        ],
+        _Value,
+    ] = Field(default={}, examples=[{"TZ": "UTC"}])
     """Environment variables of the image."""
     run: list[Annotated[str, AfterValidator(items.command)]] = Field(default=[], examples=[["locale-gen de_DE.UTF-8"]])
     """Shell commands, run in order as root once the libraries are there."""

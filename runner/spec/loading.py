@@ -14,6 +14,7 @@ from packaging.utils import (
 )
 
 from runner.spec import items, rversion
+from runner.spec.certificates import certificates
 from runner.spec.credentials import variables
 from runner.spec.environment import USUAL, channels
 from runner.spec.libs import Libs, Package
@@ -132,6 +133,10 @@ def _ca_bundle(value: str | None, document: Document, folder: Path) -> Path | No
         found = False
     if not found:
         raise document.error(("ca_bundle",), f"no such file: {value}", f"looked in {bundle.parent}")
+    if not certificates(bundle):
+        raise document.error(
+            ("ca_bundle",), f"{value} holds no certificates", "expected PEM: -----BEGIN CERTIFICATE-----"
+        )
     return bundle
 
 

@@ -29,8 +29,16 @@ _FORMS = {
     "version": re.compile(r"[A-Za-z0-9_.+:~!*-]*"),
     "source": re.compile(r"(?![-\s])[^\x00-\x1f\x7f]*"),
     "hashes": re.compile(r"[a-z0-9]+:[0-9a-f]+"),
-    "stage": re.compile(r"[a-z-]*"),
+    "stage": re.compile(r"base|python|r|apt|r-binary|"),
     "build": re.compile(r"[A-Za-z0-9_.+-]*"),
+}
+_HEAD = re.compile(r"[a-z0-9._/+-]*")
+_ID = re.compile(r"sha256:[0-9a-f]{64}")
+_OF_BASE = {
+    "reference": re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*"),
+    "id": _ID,
+    "digest": re.compile(rf"({_ID.pattern})?"),
+    "recipe": re.compile(r"[0-9a-f]*"),
 }
 _ALWAYS = ("kind", "name", "version")
 _FIX = "delete it to have everything resolved anew, or bring back the last good one"
@@ -108,7 +116,9 @@ class Lock:
 def lock_name(libs: Path) -> str:
     """The name of the lock beside a libs file: `libs.yaml` → `libs.lock`, and `requirements.txt` → `requirements.libs.lock`,
     because the tools that such a file belongs to may call their own lock `requirements.lock`."""
-    return f"{libs.stem}.lock" if libs.suffix in {".yaml", ".yml"} else f"{libs.stem}.libs.lock"
+    if libs.suffix == ".yaml" or (libs.suffix == ".yml" and not libs.with_suffix(".yaml").exists()):
+        return f"{libs.stem}.lock"
+    return f"{libs.name if libs.suffix == '.yml' else libs.stem}.libs.lock"
 
 
 def read(path: Path) -> Lock | None:
@@ -117,27 +127,44 @@ def read(path: Path) -> Lock | None:
     Raises:
         SpecError: it is no lock, or a newer runner's.
     """
+    raw = read_bytes(path)
+    return None if raw is None else parse(raw, str(path))
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """A lock as it stands in a file; None when there is no such file.
+
+    Raises:
+        SpecError: it cannot be read.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeError) as error:
+    except OSError as error:
         raise SpecError(f"cannot be read: {error}", _FIX, file=str(path)) from None
-    return parse(text, str(path))
 
 
-def parse(text: str, shown: str) -> Lock:
+def parse(raw: str | bytes, shown: str) -> Lock:
     """A lock's text as a Lock; `shown` names it in errors.
 
     Raises:
         SpecError: it is no lock, or a newer runner's.
     """
     try:
+        text = raw if isinstance(raw, str) else raw.decode("utf-8")
+    except UnicodeError as error:
+        raise SpecError(f"cannot be read: {error}", _FIX, file=shown) from None
+    try:
         data: dict[str, Any] = json.loads(text)
         version = data["version"]
         if version != VERSION:
             newer = "a newer version of runner wrote it: update runner, or delete the lock"
             raise SpecError(f"its format is version {version!r}, expected {VERSION}", newer, file=shown)
+        for key in ("platform", "python", "r"):
+            _check(f"{key} {data[key]!r}", data[key], _HEAD)
+        for key, value in data["base"].items():
+            _check(f"base: {key} {value!r}", value, _OF_BASE[key])
         return Lock(
             base=Base(**data["base"]),
             platform=data["platform"],
@@ -175,9 +202,15 @@ def _locked(items: list[dict[str, Any]]) -> Iterator[Locked]:
         for key, form in _FORMS.items():
             value = getattr(package, key)
             for text in value if isinstance(value, tuple) else (value,):
-                if not isinstance(text, str) or not form.fullmatch(text):
-                    raise TypeError(f"{package.kind} {package.name!r}: {text!r} is not a {key.removesuffix('es')}")
+                _check(f"{package.kind} {package.name!r}: {key} {text!r}", text, form)
+        if not package.hashes and (package.kind == "conda" or (package.kind == "pip" and not package.source)):
+            raise TypeError(f"{package.kind} {package.name!r} has no hash")
         yield package
+
+
+def _check(what: str, value: object, form: re.Pattern[str]) -> None:
+    if not isinstance(value, str) or not form.fullmatch(value):
+        raise TypeError(f"{what} is not of the form that it must have")
 
 
 def _block(start: str, lines: list[str], end: str) -> str:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,28 @@ def test_debian_packages_that_exclude_each_other(make: Make, tmp_path: Path) -> 
     message = fails(make, tmp_path, "name: runner-test-bad\napt: [msmtp-mta, nullmailer]\n", BuildError)
     assert "msmtp-mta" in message
     assert "nullmailer" in message
+
+
+def test_name_that_several_debian_packages_provide(make: Make, tmp_path: Path) -> None:
+    message = fails(make, tmp_path, "name: runner-test-bad\napt:\n  - mail-transport-agent\n")
+    assert "libs.yaml:3: apt: mail-transport-agent is only a name that other packages provide" in message
+    assert "exim4-daemon-light" in message
+
+
+def test_base_without_apt(make: Make, tmp_path: Path) -> None:
+    archive = tmp_path / "root.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add("/bin/busybox", "bin/busybox")
+        for name in ("sh", "cat", "grep", "sed", "cut", "find", "mkdir", "cksum", "awk", "tr", "rm"):
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+    docker("import", str(archive), "runner-test-busybox:latest")
+    try:
+        message = fails(make, tmp_path, "name: runner-test-bad\nbase: runner-test-busybox:latest\npip: [six]\n")
+    finally:
+        docker("rmi", "runner-test-busybox:latest")
+    assert "libs.yaml:2: base: the base image has no apt-get" in message
 
 
 @pytest.fixture

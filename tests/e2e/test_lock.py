@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any
 
 import pytest
 
-from runner.builder import content_tag
+from runner.builder import Options, build, content_tag
 from runner.docker_api.images import look_up
-from runner.errors import BuildError, SpecError
+from runner.errors import BuildError, SpecError, UsageError
 from runner.spec import lock as locks
 from runner.spec.lock import Lock
 from tests.e2e.build_material import docker, make_wheel, served
@@ -153,6 +154,121 @@ def test_a_file_that_has_changed_on_the_index_is_refused(make: Make, tmp_path: P
         make(text, locked=True, no_cache=True)
     assert "rnlib" in str(caught.value)
     assert "hash" in str(caught.value).lower()
+
+
+def test_a_file_that_is_saved_during_the_build_is_not_taken_for_the_one_that_was_built(
+    make: Make, tmp_path: Path
+) -> None:
+    libs = tmp_path / "libs.yaml"
+    wheel = make_wheel(tmp_path, "rnsaved", "1.0", f"salt = {os.urandom(4).hex()!r}")
+    text = f"name: runner-test-lock\npip: [./{wheel.name}]\n"
+    libs.write_text(text)
+
+    def save(stage: str, _text: str) -> None:
+        if stage == "verify":
+            libs.write_text(text.replace("]", ", runner-no-such-library-zzz]"))
+
+    with pytest.raises(BuildError, match="was changed while it was built"):
+        build(libs, options=Options(progress=save))
+    assert look_up(content_tag(libs)) is None
+    assert versions(make(text)) == {"rnsaved": "1.0"}
+
+
+def test_another_index_s_file_of_the_same_version_is_another_package(
+    make: Make, tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "name: runner-test-lock\npip: [rnmore]\n"
+    first = make(text)
+    other = tmp_path / "other"
+    (other / "rnmore").mkdir(parents=True)
+    make_wheel(other / "rnmore", "rnmore", "1.0", "salt = 'other'")
+    relist(other)
+    (tmp_path / "libs.lock").unlink()
+    with served(other) as address:
+        monkeypatch.setenv("UV_INDEX", f"http://{address}/")
+        second = make(text)
+    says = [docker("run", "--rm", made, "python3", "-c", "import rnmore; print(rnmore.salt)")
+            for made in (first.image.id, second.image.id)]  # fmt: skip
+    assert says[1] == "other\n"
+    assert says[0] != says[1]
+
+
+def test_what_the_base_has_of_a_package_is_not_taken_for_the_lock_s(
+    make: Make, tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make("name: runner-test-lock-base\npip: [rnmore]\n")
+    (tmp_path / "libs.lock").unlink()
+    salt = os.urandom(4).hex()
+    other = tmp_path / "other"
+    (other / "rnmore").mkdir(parents=True)
+    make_wheel(other / "rnmore", "rnmore", "1.0", f"salt = {salt!r}")
+    relist(other)
+    with served(other) as address:
+        monkeypatch.setenv("UV_INDEX", f"http://{address}/")
+        made = make(f"name: runner-test-lock\nbase: {base.image.tag}\npip: [rnmore]\n")
+    assert docker("run", "--rm", made.image.tag, "python3", "-c", "import rnmore; print(rnmore.salt)") == f"{salt}\n"
+
+
+def test_a_step_cannot_have_a_file_of_this_machine_read(make: Make, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("runner.leak=TOPSECRET\n")
+    made = make(f'name: runner-test-run\nrun: ["ln -s {secret} /mnt/out/answers"]\n')
+    assert "TOPSECRET" not in docker("inspect", made.image.tag)
+    made = make("name: runner-test-run\nrun: [mkfifo /mnt/out/answers]\n")
+    assert made.image.built
+
+
+def test_a_lock_for_another_platform_or_python(make: Make, tmp_path: Path) -> None:
+    text = f"name: runner-test-lock\npip: [six]\nenv: {{SALT: {os.urandom(4).hex()}}}\n"
+    make(text)
+    good = lock_of(tmp_path)
+    locks.write(tmp_path / "libs.lock", replace(good, platform="linux/arm64"))
+    with pytest.raises(SpecError, match=r"it is for linux/arm64, and the base here is for linux/"):
+        make(text, locked=True)
+    locks.write(tmp_path / "libs.lock", replace(good, python="9.9"))
+    with pytest.raises(BuildError, match="the image does not hold what the lock says") as caught:
+        make(text, locked=True)
+    assert "python: 9.9 in the lock, 3." in str(caught.value)
+
+
+def test_a_lock_cannot_name_any_image_of_the_engine_as_the_base(make: Make, tmp_path: Path) -> None:
+    other = make("name: runner-test-lock-other\npip: [six]\n")
+    text = f"name: runner-test-lock\napt: [libpopt0]\nenv: {{SALT: {os.urandom(4).hex()}}}\n"
+    (tmp_path / "libs.lock").unlink()
+    make(text)
+    good = lock_of(tmp_path)
+    locks.write(tmp_path / "libs.lock", replace(good, base=replace(good.base, id=other.image.id)))
+    made = make(text)
+    assert lock_of(tmp_path).base == good.base
+    with pytest.raises(CalledProcessError):
+        docker("run", "--rm", made.image.tag, "python3", "-c", "import six")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"upgrade": frozenset(["sicks"])}, "--upgrade sicks: neither libs.yaml nor its lock has that package"),
+        ({"upgrade": frozenset(["six"]), "locked": True}, "--locked builds exactly the lock"),
+        ({"secrets": ("RUNNER_TEST_NOT_SET",)}, "--secret RUNNER_TEST_NOT_SET: the variable is not set"),
+        ({"secrets": ("../x",)}, "not a name of a variable"),
+    ],
+)
+def test_options_that_cannot_be(make: Make, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make("name: runner-test-lock\npip: [six]\n", **options)
+    assert message in str(caught.value)
+
+
+def test_a_linked_libs_file(make: Make, tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    wheel = make_wheel(real, "rnlinked", "1.0", "")
+    (real / "libs.yaml").write_text(f"name: runner-test-lock\npip: [./{wheel.name}]\n")
+    (tmp_path / "link.yaml").symlink_to(real / "libs.yaml")
+    image = build(tmp_path / "link.yaml")
+    assert [each.name for each in image.libraries] == ["rnlinked"]
+    assert image.lock == real / "libs.lock"
+    docker("rmi", image.tag)
 
 
 def test_a_damaged_lock_is_told(make: Make, tmp_path: Path) -> None:

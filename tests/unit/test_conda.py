@@ -95,7 +95,7 @@ def test_solution_has_all_that_is_needed_and_where_it_is_from(folder: Path, chan
     assert tool.source == f"{channel}/linux-64/rctool-1.2-h0_0.conda"
     repodata = json.loads((folder / "linux-64" / "repodata.json").read_text())["packages.conda"]
     assert tool.hashes == (f"sha256:{repodata['rctool-1.2-h0_0.conda']['sha256']}",)
-    lock = Lock(Base("b", "id"), "linux/amd64", "3.11", "", {}, found)
+    lock = Lock(Base("b", f"sha256:{'0' * 64}"), "linux/amd64", "3.11", "", {}, found)
     assert parse(lock.to_text(), "libs.lock").of("conda") == found
 
 

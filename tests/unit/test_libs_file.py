@@ -75,7 +75,7 @@ def _folder(tmp_path: Path) -> Path:
     (tmp_path / "local" / "thing-1.2-py3-none-any.whl").write_bytes(b"wheel")
     (tmp_path / "local" / "tar_0.1.tar.gz").write_bytes(b"archive")
     (tmp_path / "mypkg" / "DESCRIPTION").write_text("Type: Package\nPackage: my.package\nVersion: 1\n")
-    (tmp_path / "corp.pem").write_text("pem")
+    (tmp_path / "corp.pem").write_text("-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n")
     (tmp_path / "requirements.txt").write_text(
         "# one\n-c more/c.txt\nrequests \\\n  >=2 --hash=sha256:abc\n\nsix==1  # z\n"
         "private @ https://${USER_1}:${PASSWORD}@example.org/private-1.tar.gz\n"

@@ -26,7 +26,7 @@ ca_bundle: corp.pem
 RENV = {"R": {"Version": "4.2.2"}, "Packages": {"own": {"Version": "1", "Source": "Local", "Path": "own"}}}
 FILES = {
     "libs.yaml": LIBS,
-    "corp.pem": "pem",
+    "corp.pem": "-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n",
     "r.txt": "idna\n-c more/c.txt\n",
     "more/c.txt": "idna<4\n",
     "w/a-1-py3-none-any.whl": "wheel",

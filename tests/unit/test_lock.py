@@ -15,7 +15,8 @@ from runner.errors import SpecError
 from runner.spec import lock as locks
 from runner.spec.lock import KINDS, Base, Lock, Locked, lock_name
 
-BASE = Base("debian:bookworm-slim", "sha256:1", digest="sha256:2")
+BASE = Base("debian:bookworm-slim", f"sha256:{'1' * 64}", digest=f"sha256:{'2' * 64}")
+SIX = Locked("pip", "six", "1", hashes=("sha256:a",))
 TEXTS = st.text(max_size=20)
 WORDS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,9}", fullmatch=True)
 HASHES = st.lists(st.from_regex(r"sha256:[0-9a-f]{4}", fullmatch=True), max_size=3).map(tuple)
@@ -30,7 +31,7 @@ def make(*packages: Locked) -> Lock:
     st.lists(
         st.builds(
             Locked, st.sampled_from(KINDS), WORDS, WORDS, SOURCES, HASHES, st.sampled_from(["", "r-binary"]), WORDS
-        ),
+        ).filter(lambda each: each.hashes or each.kind in {"apt", "r"}),
         max_size=5,
     ),
     st.dictionaries(TEXTS, st.lists(TEXTS, max_size=3).map(tuple), max_size=3),
@@ -44,10 +45,10 @@ def test_what_was_written_is_read(packages: list[Locked], declared: dict[str, tu
 
 
 def test_one_package_a_line_in_an_order_of_its_own() -> None:
-    one, two = Locked("pip", "six", "1"), Locked("apt", "procps", "2", stage="apt")
+    one, two = Locked("pip", "six", "1", hashes=("sha256:a",)), Locked("apt", "procps", "2", stage="apt")
     text = make(one, two).to_text()
     assert text == make(two, one).to_text()
-    changed = make(Locked("pip", "six", "3"), two).to_text()
+    changed = make(Locked("pip", "six", "3", hashes=("sha256:a",)), two).to_text()
     assert sum(a != b for a, b in zip(text.splitlines(), changed.splitlines(), strict=True)) == 1
 
 
@@ -72,11 +73,15 @@ def test_written_whole_or_not_at_all(tmp_path: Path) -> None:
         ("{}", "", "it is no lock of runner: 'version'"),
         (make().to_text().replace('"version": 1', '"version": 2'), "", "its format is version 2, expected 1"),
         (
-            make(Locked("pip", "six", "1")).to_text().replace('"pip", "name"', '"rpm", "name"'),
+            make(SIX).to_text().replace('"pip", "name"', '"rpm", "name"'),
             "",
             "no lock of runner: 'rpm'",
         ),
-        (make(Locked("pip", "six", "1")).to_text().replace('"name"', '"nom"'), "", "unexpected keyword argument 'nom'"),
+        (
+            make(SIX).to_text().replace('"name"', '"nom"'),
+            "",
+            "unexpected keyword argument 'nom'",
+        ),
     ],
 )
 def test_a_damaged_one_is_told_with_the_way_out(tmp_path: Path, text: str, where: str, what: str) -> None:
@@ -95,13 +100,30 @@ def test_a_damaged_one_is_told_with_the_way_out(tmp_path: Path, text: str, where
         {"name": "../../etc/cron.d/x"}, {"name": "-o"}, {"name": "six\n--index-url=https://evil.example"}, {"name": ""},
         {"version": "1; rm -rf /"}, {"version": "1\n2"}, {"version": "../x"}, {"source": "--config=x"},
         {"source": " --x"}, {"source": "./a\nb"}, {"hashes": ("sha256:../x",)}, {"hashes": ("x y",)},
-        {"stage": "../apt"}, {"build": "a/b"},
+        {"stage": "../apt"}, {"stage": "bogus"}, {"build": "a/b"}, {"hashes": ()},
     ],
 )  # fmt: skip
 def test_a_hostile_one_is_refused(changes: dict[str, Any]) -> None:
-    text = make(replace(Locked("conda", "six", "1"), **changes)).to_text()
+    text = make(replace(Locked("conda", "six", "1", hashes=("sha256:a",)), **changes)).to_text()
     with pytest.raises(SpecError, match="it is no lock of runner"):
         locks.parse(text, "libs.lock")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"platform": "linux/amd64"', '"platform": 5'),
+        ('"python": "3.11.2"', '"python": ["3.11"]'),
+        (f'"id": "sha256:{"1" * 64}"', '"id": "x y?../"'),
+        (f'"id": "sha256:{"1" * 64}"', '"id": 5'),
+        ('"reference": "debian:bookworm-slim"', '"reference": "-x"'),
+    ],
+)
+def test_a_head_that_is_not_of_the_form_is_refused(old: str, new: str) -> None:
+    text = make().to_text()
+    assert old in text
+    with pytest.raises(SpecError, match="it is no lock of runner"):
+        locks.parse(text.replace(old, new), "libs.lock")
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:

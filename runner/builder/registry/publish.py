@@ -94,15 +94,17 @@ def publish(
         engine.close()
 
 
-def destination_of(libs: Path, explicit: str | None, config: Path | None = None) -> Destination | None:
-    """Where the image of a libs file goes. explicit: HOST/REPOSITORY[:TAG], or "": where the settings say; None: the same,
+def destination_of(libs: Path, reference: str, explicit: str | None, config: Path | None = None) -> Destination | None:
+    """Where the image of a libs file goes. reference: its name, `localhost/NAME:HASH`.
+
+    explicit: HOST/REPOSITORY[:TAG], or "": where the settings say; None: the same,
     and nowhere when they say nothing.
 
     Raises:
         UsageError: `explicit` is "", and no setting says where to.
         SpecError: the libs file, an address or runner.yaml is wrong.
     """
-    asked = _of_libs(libs)
+    asked = _of_libs(libs, reference)
     where = destination(
         asked.name, asked.tag, explicit=explicit or None, libs=libs, registry=asked.registry, ca_bundle=asked.ca_bundle,
         config=config,
@@ -174,11 +176,11 @@ def _of_image(reference: str) -> _Asked:
     return _Asked(reference, name, tag or "latest")
 
 
-def _of_libs(libs: Path) -> _Asked:
+def _of_libs(libs: Path, reference: str | None = None) -> _Asked:
     """Read without pydantic (100 ms): a file whose image is on the engine was found right when that was built."""
     from runner.builder import content_tag
 
-    reference = content_tag(libs)
+    reference = reference or content_tag(libs)
     name, _, tag = reference.removeprefix("localhost/").rpartition(":")
     if libs.suffix not in {".yaml", ".yml"}:
         return _Asked(reference, name, tag, libs=libs)
