@@ -125,7 +125,7 @@ class Layers:
     def _add(self, stage: Stage, missing: Sequence[Locked], current: Start) -> Start:
         held = current.held | stage.keys
         marks = {BASE_LABEL: self._base.id, CONTENT_LABEL: " ".join(sorted(held)), DEPTH_LABEL: str(current.depth + 1)}
-        self._session.report(_shown(stage.name), f"{len(missing) or ''} {_DOING[stage.name]} …".strip())
+        self._session.report(_shown(stage.name), f"{_counted(len(missing), _DOING[stage.name])} …")
         given = self._given(stage, missing, current.image)
         tag = layer_tag(_digest(self._base.id, *sorted(held)))
         image = self._run(stage.name, stage.script, tag, current.image, given=given, labels=marks)
@@ -219,13 +219,9 @@ class Layers:
             case "r":
                 return f"R {image.labels.get('runner.r.version', '')}"
             case "run":
-                return f"{len(self._libs.run)} commands"
-            case "r-binary":
-                return f"{len(missing)} Debian packages for R"
-            case "r-source":
-                return f"{len(missing)} from source"
+                return _counted(len(self._libs.run), "commands")
             case _:
-                return f"{len(missing)} packages"
+                return _counted(len(missing), _DOING[stage.name])
 
 
 _DOING = {
@@ -242,6 +238,13 @@ _DOING = {
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _counted(count: int, what: str) -> str:
+    """`1 package`, `2 packages`; the word alone for none."""
+    if count == 1:
+        return f"1 {what.replace('packages', 'package').replace('commands', 'command')}"
+    return f"{count} {what}" if count else what
 
 
 def _shown(stage: str) -> str:
