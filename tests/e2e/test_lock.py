@@ -231,6 +231,13 @@ def test_a_lock_for_another_platform_or_python(make: Make, tmp_path: Path) -> No
     assert "python: 9.9 in the lock, 3." in str(caught.value)
 
 
+def test_a_platform_that_the_base_is_not_for_is_refused(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(BuildError) as caught:
+        make("name: runner-test-lock\npip: [six]\n", platform="linux/s390x")
+    assert "and the target runs linux/s390x" in str(caught.value)
+    assert not (tmp_path / "libs.lock").exists()
+
+
 def test_a_lock_cannot_name_any_image_of_the_engine_as_the_base(make: Make, tmp_path: Path) -> None:
     other = make("name: runner-test-lock-other\npip: [six]\n")
     text = f"name: runner-test-lock\napt: [libpopt0]\nenv: {{SALT: {os.urandom(4).hex()}}}\n"
