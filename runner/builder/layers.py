@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shlex
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -61,6 +60,7 @@ class Given:
     env: Mapping[str, str] = field(default_factory=dict)
     quiet: bool = False
     logins: bool = False
+    secrets: bool = False
     """See Session.step."""
 
 
@@ -160,8 +160,7 @@ class Layers:
                 inputs = {f"run/{index:03}": command.encode() for index, command in enumerate(libs.run)}
                 exports = (f"export {key}={shlex.quote(value)}" for key, value in libs.env.items())
                 inputs["run.env"] = pip.lines(exports)
-                secrets = {f"secrets/{name}": os.environb[name.encode()] for name in self._session.secrets}
-                return Given(inputs | secrets)
+                return Given(inputs, secrets=True)
 
     def _conda(self, packages: Sequence[Locked], missing: Sequence[Locked], parent: Image) -> Given:
         from runner.builder.conda import fetch as conda_fetch
@@ -195,7 +194,9 @@ class Layers:
     ) -> Image:
         session = self._session
         argv = ("/bin/sh", f"/mnt/in/{script}")
-        settings: dict[str, Any] = {"mounts": given.mounts, "quiet": given.quiet, "logins": given.logins}
+        settings: dict[str, Any] = {
+            "mounts": given.mounts, "quiet": given.quiet, "logins": given.logins, "secrets": given.secrets,
+        }  # fmt: skip
         with session.step(name, parent.id, argv, given.inputs, **settings) as done:
             if done.ran.exit_code:
                 if what := gone(done.lines):

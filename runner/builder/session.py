@@ -1,24 +1,25 @@
 """One build's workplace: its engine, log and folders, and how a step script gets its inputs and answers.
 
-Nothing that a step is given stays in an image: inputs, caches, proxies, credentials and CA bundle are all mounted.
+Nothing that a step is given stays in an image: inputs, caches, proxies, credentials and CA bundle are all mounted. What is
+secret of it is on no disk either, see hiding.py.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import stat
 import sys
 from collections import deque
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_hex
 from typing import IO, TYPE_CHECKING
 
 from runner.builder import cache
+from runner.builder.hiding import FOLDER, GO_ON, Variables, exports, hidden, remove_stale, unreadable
 from runner.builder.recipe import STEPS
 from runner.docker_api.images import Mount, Step
 from runner.errors import BuildError
@@ -29,18 +30,6 @@ if TYPE_CHECKING:
 
     from runner.docker_api.images import Engine, Ran
 
-_NETWORK = re.compile(r"(?:https?|ftp|all|no)_proxy|SOURCE_DATE_EPOCH", re.IGNORECASE)
-"""Variables of the user's environment that steps see: how to reach the network, which time."""
-_PYTHON = re.compile(
-    r"UV_(?:INDEX|DEFAULT_INDEX|EXTRA_INDEX_URL|INDEX_\w+|HTTP_\w+|INSECURE_HOST|EXCLUDE_NEWER|PRERELEASE|RESOLUTION"
-    r"|CONCURRENT_\w+)"
-)
-"""Those that uv sees besides: which indexes, with their logins."""
-_FROM_PIP = {
-    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
-    "PIP_EXTRA_INDEX_URL": "UV_INDEX",
-    "PIP_TRUSTED_HOST": "UV_INSECURE_HOST",
-}
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
 _CREDENTIALS = re.compile(rb"(?<=://)[^/@\s]+@")
 _DONE = re.compile(r"Setting up (\S+) |^\* DONE \((\S+)\)|^Get:\d+ \S+ \S+ \S+ (\S+) ")
@@ -54,11 +43,13 @@ class Output:
 
     log: IO[bytes]
     seen: Callable[[str], None]
+    hidden: tuple[bytes, ...] = ()
+    """What must not be seen, the longest first: `hiding.unreadable`."""
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=400))
     _rest: bytes = b""
 
     def feed(self, chunk: bytes) -> None:
-        """Take bytes as they come; whole lines are logged, with credentials in addresses made unreadable."""
+        """Take bytes as they come; whole lines are logged, with secrets and credentials in addresses made unreadable."""
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
             self._take(line)
@@ -71,6 +62,8 @@ class Output:
         self.log.flush()
 
     def _take(self, line: bytes) -> None:
+        for value in self.hidden:
+            line = line.replace(value, b"***")
         clean = _CREDENTIALS.sub(b"***@", line)
         self.log.write(clean + b"\n")
         text = clean.decode("utf-8", "replace").rstrip()
@@ -127,23 +120,45 @@ class Session:
         tmpfs: tuple[str, ...] = ("/mnt", "/tmp", "/run/secrets"),  # noqa: S108 - folders inside a container
         quiet: bool = False,
         logins: bool = False,
+        secrets: bool = False,
     ) -> Iterator[Finished]:
         """Run one script of STEPS in a container of `image`. Commit inside the `with`.
 
         mounts: further ones, below /mnt. quiet: the step gets no network settings (it runs code of the libraries).
         logins: it gets the Python indexes with their logins, the variables that requirements refer to, and netrc.
+        secrets: it gets the build's secrets.
         """
         folder = self.work / f"{stage}-{token_hex(3)}"
         try:
-            given, out = self._lay_out(folder, inputs, quiet=quiet, logins=logins)
-            output = Output(self.log, lambda line: self._show(stage, line))
+            given, out = self._lay_out(folder, inputs, quiet=quiet)
+            variables = Variables(
+                self.variables if logins else None, self.secrets if secrets else (), network=not quiet
+            )
+            output = Output(
+                self.log, lambda line: self._show(stage, line), unreadable({*self.secrets, *self.variables})
+            )
             self.log.write(f"\n== {stage}: {' '.join(argv)}\n".encode())
             step = Step(image, argv, (*self._mounts(given, out), *mounts), tmpfs)
-            with self.engine.step(step, output.feed) as ran:
+            with self._running(step, variables.files(), folder, output) as ran:
                 output.end()
                 yield Finished(ran, list(output.lines), _answers(out), out)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def _running(self, step: Step, files: Mapping[str, bytes], folder: Path, output: Output) -> Iterator[Ran]:
+        """The step, with the hidden files mounted."""
+        with ExitStack() as stack:
+            place = stack.enter_context(hidden(files, folder))
+            try:
+                ran = stack.enter_context(self.engine.step(_with_hidden(step, place), output.feed))
+            except BuildError as error:
+                if place is None or str(place) not in str(error):
+                    raise
+                # The engine has a tmpfs of its own (in a virtual machine, a sandbox), and cannot mount from ours.
+                place = stack.enter_context(hidden(files, folder, tmpfs=False))
+                ran = stack.enter_context(self.engine.step(_with_hidden(step, place), output.feed))
+            yield ran
 
     def replacing(self, tag: str, commit: Callable[[], str]) -> str:
         """Commit under a tag; the image that had it before goes, where nothing uses it. The new image's id."""
@@ -164,7 +179,7 @@ class Session:
         self.log.close()
         shutil.rmtree(self.work, ignore_errors=True)
 
-    def _lay_out(self, folder: Path, inputs: Mapping[str, bytes], *, quiet: bool, logins: bool) -> tuple[Path, Path]:
+    def _lay_out(self, folder: Path, inputs: Mapping[str, bytes], *, quiet: bool) -> tuple[Path, Path]:
         """in/ and out/ of a step. The parent folder is 0700; they themselves are open, as the run-time user reads in/, and
         root of an engine with remapped users is nobody here."""
         given, out = folder / "in", folder / "out"
@@ -179,29 +194,16 @@ class Session:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(raw)
         (given / "src").mkdir(exist_ok=True)
-        environment = {} if quiet else self._environment(given, logins=logins)
-        lines = [f"export {key}={shlex.quote(value)}\n" for key, value in environment.items()]
-        (given / "env.sh").write_text(f"BUILD_ID={self.build_id}\n" + "".join(lines))
+        seen = exports({} if quiet else self._environment(given))
+        (given / "env.sh").write_bytes(f"BUILD_ID={self.build_id}\n".encode() + seen + GO_ON)
         return given, out
 
-    def _environment(self, given: Path, *, logins: bool) -> dict[str, str]:
+    def _environment(self, given: Path) -> dict[str, str]:
+        """The variables of a step that anybody may see."""
         env = {"SOURCE_DATE_EPOCH": _SOURCE_DATE_EPOCH} | ({"FRESH": "1"} if self.fresh else {})
-        if logins:
-            env |= self._logins(given)
-        env |= {key: value for key, value in os.environ.items() if _NETWORK.fullmatch(key)}
         if self.ca_bundle is not None:
             (given / "ca.pem").write_bytes(certificates(self.ca_bundle))
             env |= dict.fromkeys(("CA_BUNDLE", *_CA_VARIABLES), "/mnt/in/ca.pem")
-        # An index in a folder of this machine cannot be seen from inside.
-        return {key: value for key, value in env.items() if not value.startswith("file:")}
-
-    def _logins(self, given: Path) -> dict[str, str]:
-        env = {ours: value for theirs, ours in _FROM_PIP.items() if (value := os.environ.get(theirs))}
-        env |= {key: value for key, value in os.environ.items() if _PYTHON.fullmatch(key) or key in self.variables}
-        netrc = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
-        if netrc.is_file():
-            shutil.copyfile(netrc, given / "netrc")
-            env["NETRC"] = "/mnt/in/netrc"
         return env
 
     def _mounts(self, given: Path, out: Path) -> tuple[Mount, ...]:
@@ -275,9 +277,14 @@ def uv_binary() -> str:
 
 
 def _remove_old(work: Path) -> None:
-    """Folders of builds that were killed: under the build lock none is in use."""
+    """Folders of builds that were killed: under the build lock none is in use. What they hid goes with its process."""
+    remove_stale()
     for folder in work.iterdir():
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _with_hidden(step: Step, place: Path | None) -> Step:
+    return step if place is None else replace(step, mounts=(*step.mounts, Mount(str(place), FOLDER)))
 
 
 def _answers(out: Path) -> dict[str, str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
+from runner.cli.stopping import StoppedError
 from runner.errors import InternalError, RunnerError
 
 
@@ -19,12 +21,19 @@ def main() -> NoReturn:
         # The reader (`head`) has seen enough: end as a program killed by SIGPIPE does, without a word.
         code = _silently(141)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = 130
+        code = _stopped("interrupted", 130)
+    except StoppedError as stop:
+        code = _stopped(stop.word, stop.exit_code)
     except OSError as error:  # a full disk behind `>`
         _say(RunnerError(f"cannot write to standard output: {error.strerror or error}"))
         code = _silently(1)
     sys.exit(code)
+
+
+def _stopped(word: str, code: int) -> int:
+    with suppress(OSError):  # the terminal may be what has gone
+        print(word, file=sys.stderr, flush=True)
+    return code
 
 
 def _silently(code: int) -> int:

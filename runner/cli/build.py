@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runner import console
+from runner.cli.stopping import stop_cleanly
 from runner.errors import UsageError
 from runner.spec.values import human_size, human_time
 
@@ -62,6 +63,7 @@ def build(  # noqa: PLR0917 - the signature is the command line
     from runner.api import build as build_image
 
     began = time.monotonic()
+    stop_cleanly()
     if dockerfile is not None:
         if push is not None or tag is not None or no_cache or config is not None:
             raise UsageError("--dockerfile builds no image, so there is nothing to tag, push or build anew",

@@ -17,7 +17,8 @@ _EPILOG = (
     "Exit codes: `submit --wait` and `wait` exit with the script's own code (128+n for signal n, 124 timeout, 137 out of "
     "memory or killed, 143 canceled, 125 where there is none). Else: 0 done, 2 usage, 3 wrong file or value, 4 not "
     "found, 5 conflict, 6 the backend cannot, 7 code folder, 8 backend, 9 unreachable, 10 build, 11 image, 12 run store, "
-    "70 fault of runner, 130 Ctrl-C. RUN is a name, its unique beginning, or @last."
+    "70 fault of runner, 130 Ctrl-C; `build` and `push` also 143 SIGTERM, 129 SIGHUP. RUN is a name, its unique beginning, "
+    "or @last."
 )
 
 _COMMANDS = {

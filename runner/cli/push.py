@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from runner import console
+from runner.cli.stopping import stop_cleanly
 from runner.errors import UsageError
 from runner.spec.values import human_size, human_time
 
@@ -38,6 +39,7 @@ def push(
             raise UsageError("either IMAGE or --libs FILE, not both", "see: runner push --help")
         image, target = None, image  # with --libs, what stands alone is where to
     began = time.monotonic()
+    stop_cleanly()
     pushed = push_image(image, target, libs=libs, config=config, say=console.say)
     if json:
         console.result_json(

@@ -15,7 +15,7 @@ from runner.spec.reference import place
 from runner.spec.yamldoc import Document, nearest, read
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 FILE = "runner.yaml"
 Auth = Literal["acr", "docker", "basic"]
@@ -28,11 +28,13 @@ _REGISTRY_KEYS = ("auth",)
 @dataclass(frozen=True, slots=True)
 class Config:
     """What the files say. registry: `HOST[/PATH]` that images are pushed to. registries: host → how to sign in there.
-    files: those that were read, the project's first."""
+    files: those that were read, the project's first. named: the hosts in files of the user's own choice, which are the
+    user's runner.yaml and one that was named; a project's file that was only found came with a checkout."""
 
     registry: str | None = None
     registries: Mapping[str, Auth] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    named: frozenset[str] = frozenset()
 
 
 def load(start: Path, environ: Mapping[str, str], explicit: Path | None = None) -> Config:
@@ -50,10 +52,14 @@ def load(start: Path, environ: Mapping[str, str], explicit: Path | None = None) 
     project = named or _upward(start.absolute())
     user = _user_file(environ)
     found = [_parsed(project)] if project else []
+    if user is not None and project is not None and _same(user, project):
+        named = project
     if project and not named and any(auth == "acr" for auth in found[0].registries.values()):
         _refuse_foreign(project)
+    own = found[:1] if named else []
     if user is not None and user.is_file() and (project is None or not _same(user, project)):
         found.append(_parsed(user))
+        own = [*own, found[-1]]
     registries: dict[str, Auth] = {}
     for config in reversed(found):
         registries |= config.registries
@@ -61,7 +67,14 @@ def load(start: Path, environ: Mapping[str, str], explicit: Path | None = None) 
         registry=next((config.registry for config in found if config.registry), None),
         registries=registries,
         files=tuple(path for config in found for path in config.files),
+        named=frozenset(host for config in own for host in _hosts(config)),
     )
+
+
+def _hosts(config: Config) -> Iterator[str]:
+    yield from config.registries
+    if config.registry:
+        yield place(config.registry).host
 
 
 def _refuse_foreign(project: Path) -> None:

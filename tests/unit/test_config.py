@@ -46,6 +46,7 @@ def test_the_user_s_file_lies_below_it_key_by_key_and_host_by_host(tmp_path: Pat
     assert found.registry == "user.example.com"
     assert found.registries == {"a.example.com": "docker", "b.example.com": "acr"}
     assert found.files == (project, user)
+    assert found.named == {"user.example.com", "a.example.com", "b.example.com"}
 
 
 def test_a_checkout_cannot_have_the_azure_sign_in_sent_to_a_host_of_its_choice(tmp_path: Path) -> None:
@@ -55,6 +56,20 @@ def test_a_checkout_cannot_have_the_azure_sign_in_sent_to_a_host_of_its_choice(t
     assert str(caught.value).startswith(f"{file}:2: registries.evil.example.com.auth: a project's file may not have")
     assert load(tmp_path, {}, file).registries == {"evil.example.com": "acr"}, "a file that is named is trusted"
     assert load(tmp_path, {"RUNNER_CONFIG": str(file)}).registries == {"evil.example.com": "acr"}
+
+
+def test_only_files_of_the_user_s_own_choice_name_hosts(tmp_path: Path) -> None:
+    """Which is what RUNNER_REGISTRY_PASSWORD may be sent to."""
+    text = "registry: r.example.com:5000/team\nregistries: {s.example.com: {auth: basic}}\n"
+    file = write(tmp_path / "runner.yaml", text)
+    both = {"r.example.com:5000", "s.example.com"}
+    assert load(tmp_path, {}).named == frozenset()
+    assert load(tmp_path, {}, file).named == both
+    assert load(tmp_path, {"RUNNER_CONFIG": str(file)}).named == both
+    user = write(tmp_path / "xdg" / "runner" / "runner.yaml", "registries: {t.example.com: {auth: acr}}\n")
+    environ = {"XDG_CONFIG_HOME": str(tmp_path / "xdg")}
+    assert load(tmp_path, environ).named == {"t.example.com"}
+    assert load(user.parent, environ).named == {"t.example.com"}, "found upward, but the user's own all the same"
 
 
 def test_home_where_xdg_says_nothing(tmp_path: Path) -> None:

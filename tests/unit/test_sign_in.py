@@ -17,6 +17,7 @@ from runner.errors import ImageError
 
 HOST = "registry.example.com"
 BASIC = {"RUNNER_REGISTRY_USER": "me", "RUNNER_REGISTRY_PASSWORD": "secret-word"}
+NAMED = {HOST, "other.example.com"}
 
 
 @pytest.fixture(autouse=True)
@@ -48,18 +49,29 @@ def test_nothing_is_anonymous() -> None:
 
 
 def test_docker_s_config_before_the_environment(folder: Path) -> None:
-    assert SignIn({}, BASIC).login(HOST).user == "me"
+    assert SignIn({}, BASIC, named=NAMED).login(HOST).user == "me"
     docker_config(folder, auths={HOST: entry("docker-user", "p:w")})
-    login = SignIn({}, BASIC).login(HOST)
+    login = SignIn({}, BASIC, named=NAMED).login(HOST)
     assert (login.way, login.user, login.secret) == ("docker's config.json", "docker-user", "p:w")
     assert login.for_engine(HOST) == {"username": "docker-user", "password": "p:w", "serveraddress": HOST}
-    assert SignIn({}, BASIC).login("other.example.com").user == "me"
+    assert SignIn({}, BASIC, named=NAMED).login("other.example.com").user == "me"
+
+
+def test_the_environment_s_login_goes_to_no_host_that_the_user_did_not_name() -> None:
+    login = SignIn({}, BASIC, named={HOST}).login("evil.example.com")
+    assert login.anonymous
+    wanted = (
+        "goes only to a registry that you name yourself: --push …, RUNNER_REGISTRY, or ~/.config/runner/runner.yaml"
+    )
+    assert wanted in login.hints[0]
+    with pytest.raises(ImageError, match="goes only to a registry that you name yourself"):
+        SignIn({HOST: "basic"}, BASIC).login(HOST)
 
 
 def test_runner_yaml_names_one_way(folder: Path) -> None:
     docker_config(folder, auths={HOST: entry("docker-user", "pw")})
-    assert SignIn({HOST: "basic"}, BASIC).login(HOST).user == "me"
-    assert SignIn({HOST: "docker"}, BASIC).login(HOST).user == "docker-user"
+    assert SignIn({HOST: "basic"}, BASIC, named=NAMED).login(HOST).user == "me"
+    assert SignIn({HOST: "docker"}, BASIC, named=NAMED).login(HOST).user == "docker-user"
     for way, fix in (("basic", "set RUNNER_REGISTRY_USER"), ("docker", "docker login other.example.com")):
         with pytest.raises(ImageError, match=fix) as caught:
             SignIn({"other.example.com": way}, {}).login("other.example.com")  # type: ignore[dict-item]
@@ -87,7 +99,7 @@ def test_a_helper_that_does_not_work_is_said_and_the_next_way_taken(folder: Path
     assert login.anonymous
     assert why in login.hints[0]
     assert "secret-word" not in login.hints[0]
-    assert SignIn({}, BASIC).login(HOST).user == "me"
+    assert SignIn({}, BASIC, named=NAMED).login(HOST).user == "me"
 
 
 def test_a_helper_that_knows_nothing_is_no_problem(folder: Path) -> None:
@@ -103,13 +115,13 @@ def test_a_broken_entry_names_its_fix(folder: Path, auth: str) -> None:
 
 
 def test_no_text_of_a_login_shows_its_secret() -> None:
-    login = SignIn({}, BASIC).login(HOST)
+    login = SignIn({}, BASIC, named=NAMED).login(HOST)
     assert login.secret == "secret-word"
     assert "secret-word" not in f"{login!r}{login!s}"
 
 
 def test_a_login_that_ends_is_renewed_and_one_that_lasts_is_not() -> None:
-    sign_in = SignIn({}, BASIC)
+    sign_in = SignIn({}, BASIC, named=NAMED)
     lasting = sign_in.login(HOST)
     assert sign_in.renewed(HOST, lasting) is None
     over = Login("Azure", ACR_USER, "x", ends=time.monotonic() - 1, life_s=10)

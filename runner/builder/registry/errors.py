@@ -57,6 +57,7 @@ _COMPILED = tuple((problem, re.compile(pattern, re.IGNORECASE)) for problem, pat
 _ADDRESS = re.compile(r"https?://[^\s\"]+|\b[\w.-]+:\d+\b")
 """What an error quotes: a repository may be called `quota`, a port may be 403."""
 _LONGEST = 300
+_VARIABLES = "or set RUNNER_REGISTRY_USER and RUNNER_REGISTRY_PASSWORD"
 
 
 def problem_of(text: str, *, anonymous: bool = False, begun: bool = False) -> Problem:
@@ -92,7 +93,7 @@ def _told(problem: Problem, target: Target, login: Login | None) -> tuple[str, .
             return (f"{host} does not accept the login from {_way(login)}", _mend(login, host))
         case Problem.MISSING_LOGIN:
             why = login.hints if login else ()
-            return (f"{host} wants a login, and there is none", *why, *_ways_in(host))
+            return (f"{host} wants a login, and there is none", *why, *_ways_in(host, why))
         case Problem.DENIED:
             return (
                 f"{name} may not be pushed to with the login from {_way(login)}",
@@ -150,8 +151,10 @@ def _mend(login: Login | None, host: str) -> str:
     return f"sign in again: docker login {host}"
 
 
-def _ways_in(host: str) -> tuple[str, ...]:
-    return (f"sign in: docker login {host}", "or set RUNNER_REGISTRY_USER and RUNNER_REGISTRY_PASSWORD")
+def _ways_in(host: str, why: tuple[str, ...]) -> tuple[str, ...]:
+    """The ways that are left: what is wrong with the variables that are set is told already."""
+    variables = () if any("RUNNER_REGISTRY_" in each for each in why) else (_VARIABLES,)
+    return (f"sign in: docker login {host}", *variables)
 
 
 def _short(text: str) -> str:

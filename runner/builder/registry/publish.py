@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -148,7 +149,17 @@ def destination(
     target = target_of(name, tag, explicit=explicit, libs_registry=registry, config=found, environ=environ)
     if target is None:
         return None
-    return Destination(target, SignIn(found.registries, environ, trusted(ca_bundle, environ)))
+    named = found.named | _hosts(explicit, environ.get("RUNNER_REGISTRY"))
+    return Destination(target, SignIn(found.registries, environ, trusted(ca_bundle, environ), named=named))
+
+
+def _hosts(*places: str | None) -> frozenset[str]:
+    """The hosts of what the user typed; a malformed one that is not used is nobody's."""
+    hosts = set()
+    for text in places:
+        with suppress(SpecError):
+            hosts |= {place(text).host} if text else set()
+    return frozenset(hosts)
 
 
 def _own_place(image: str) -> str | None:

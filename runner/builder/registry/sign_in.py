@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from runner.errors import ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from runner.builder.registry.http import Http
@@ -28,6 +28,10 @@ ACR_USER = "00000000-0000-0000-0000-000000000000"
 _ACR_SCOPE = "https://containerregistry.azure.net/.default"
 _LIFE_S = 3600.0
 """Of a refresh token that does not say when it ends; Azure's live three hours."""
+_NOT_NAMED = (
+    f"{USER} goes only to a registry that you name yourself: --push …, RUNNER_REGISTRY, or ~/.config/runner/runner.yaml"
+)
+"""A checkout's libs.yaml or runner.yaml must not have the password sent to a host of its choice."""
 _INSTALL = "pip install 'runner[azure]'"
 
 
@@ -96,14 +100,20 @@ class SignIn:
         registries: host → the one way to use there, from runner.yaml.
         environ: the environment.
         ca_bundle: PEM file that runner's own https trusts besides the system's.
+        named: the hosts that the user named; USER and PASSWORD, which say nothing of a host, go to no other.
     """
 
     def __init__(
-        self, registries: Mapping[str, Auth], environ: Mapping[str, str], ca_bundle: Path | None = None
+        self,
+        registries: Mapping[str, Auth],
+        environ: Mapping[str, str],
+        ca_bundle: Path | None = None,
+        *,
+        named: Collection[str] = (),
     ) -> None:
         from runner.builder.registry.http import Http
 
-        self._registries, self._environ, self._bundle = registries, environ, ca_bundle
+        self._registries, self._environ, self._bundle, self._named = registries, environ, ca_bundle, named
         self.http: Http = Http(ca_bundle)
         self._held: dict[str, Login] = {}
 
@@ -144,8 +154,10 @@ class SignIn:
         speaks = self._registries.get(host) == "acr" or _cloud(host) is not None
         return (*(acr if speaks else ()), ("docker", _docker), ("basic", self._basic))
 
-    def _basic(self, _host: str) -> Login | str:
+    def _basic(self, host: str) -> Login | str:
         user, password = self._environ.get(USER), self._environ.get(PASSWORD)
+        if (user or password) and host not in self._named:
+            return _NOT_NAMED
         if user and password:
             return Login(f"{USER} and {PASSWORD}", user, password)
         if user or password:

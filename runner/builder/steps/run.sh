@@ -2,7 +2,7 @@
 # secrets below /run/secrets.
 . /mnt/in/common.sh
 mkdir -p /run/secrets
-[ ! -d /mnt/in/secrets ] || cp -r /mnt/in/secrets/. /run/secrets/
+[ ! -d /mnt/secret/secrets ] || cp -r /mnt/secret/secrets/. /run/secrets/
 . /mnt/in/run.env
 cd /
 for file in /mnt/in/run/*; do

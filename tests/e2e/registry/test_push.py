@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from runner.builder import content_tag
+from runner.builder.registry.errors import Problem
 from runner.builder.registry.publish import publish
 from runner.builder.registry.push import Pushed
-from runner.errors import SpecError
+from runner.errors import ImageError, SpecError
 from tests.conftest import Cli
 from tests.e2e.build_material import docker
 from tests.e2e.registry.conftest import PASSWORD, USER, Make, Registries, names_of
@@ -21,6 +22,7 @@ from tests.e2e.registry.conftest import PASSWORD, USER, Make, Registries, names_
 pytestmark = pytest.mark.docker
 
 Told = list[tuple[str, str]]
+ENVIRONMENT_LOGIN = {"RUNNER_REGISTRY_USER": USER, "RUNNER_REGISTRY_PASSWORD": PASSWORD}
 
 
 def pushed(image: str, target: str, **environ: str) -> tuple[Pushed, Told]:
@@ -127,22 +129,49 @@ def test_a_credential_helper(
     assert (tmp_path / "asked").read_text() == registries.htpasswd
 
 
+@pytest.mark.parametrize("whose", ["the user's", "named"])
 def test_runner_yaml_decides_where_to_and_which_way(
-    registries: Registries, fresh: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registries: Registries, fresh: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
     _docker_login(tmp_path, registries.htpasswd)
-    (tmp_path / "runner.yaml").write_text(
-        f"registry: {registries.htpasswd}/team\nregistries: {{'{registries.htpasswd}': {{auth: basic}}}}\n"
-    )
-    (tmp_path / "below").mkdir()
-    monkeypatch.chdir(tmp_path / "below")
+    file = tmp_path / "runner" / "runner.yaml"
+    file.parent.mkdir()
+    file.write_text(f"registry: {registries.htpasswd}/team\nregistries: {{'{registries.htpasswd}': {{auth: basic}}}}\n")
+    monkeypatch.chdir(tmp_path)
+    named = {"XDG_CONFIG_HOME": str(tmp_path)} if whose == "the user's" else {"RUNNER_CONFIG": str(file)}
     told: Told = []
     done = publish(
-        fresh(), None, progress=lambda stage, text: told.append((stage, text)),
-        environ={"RUNNER_REGISTRY_USER": USER, "RUNNER_REGISTRY_PASSWORD": PASSWORD},
+        fresh(), None, progress=lambda stage, text: told.append((stage, text)), environ={**ENVIRONMENT_LOGIN, **named},
     )  # fmt: skip
     assert done.reference.startswith(f"{registries.htpasswd}/team/runner-test-push:")
     assert told[0][1].endswith("RUNNER_REGISTRY_USER and RUNNER_REGISTRY_PASSWORD")
+
+
+def test_a_checkout_cannot_have_the_environment_s_login_sent_to_a_host_of_its_choice(
+    registries: Registries, fresh: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its libs.yaml nor its runner.yaml. The registry takes this login, so that only its absence is an error."""
+    monkeypatch.chdir(tmp_path)
+    libs, project = tmp_path / "libs.yaml", tmp_path / "runner.yaml"
+    libs.write_text(f"name: runner-test-push\nregistry: {registries.htpasswd}/by-libs\n")
+    docker("tag", fresh(), content_tag(libs))
+    _refused(None, libs)
+    project.write_text(f"registry: {registries.htpasswd}/by-project\n")
+    image = fresh()
+    _refused(image, None)
+    project.write_text(f"{project.read_text()}registries: {{'{registries.htpasswd}': {{auth: basic}}}}\n")
+    _refused(image, None)
+
+    environ = {**ENVIRONMENT_LOGIN, "RUNNER_REGISTRY": registries.htpasswd}
+    assert publish(None, None, libs=libs, environ=environ).reference.startswith(f"{registries.htpasswd}/by-libs/")
+    docker("rmi", content_tag(libs))
+
+
+def _refused(image: str | None, libs: Path | None) -> None:
+    with pytest.raises(ImageError) as caught:
+        publish(image, None, libs=libs, environ=ENVIRONMENT_LOGIN)
+    assert caught.value.problem == Problem.MISSING_LOGIN
+    assert "RUNNER_REGISTRY_USER goes only to a registry that you name yourself: --push …" in str(caught.value)
 
 
 def test_the_command(registries: Registries, fresh: Make, cli: Cli, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_a_registry_of_azure_is_known_by_its_name_and_other_logins_come_after(
     identity: Identity, host: str, management: str
 ) -> None:
     identity.tokens = {}
-    login = SignIn({}, {"RUNNER_REGISTRY_USER": "admin", "RUNNER_REGISTRY_PASSWORD": "x"}).login(host)
+    login = SignIn({}, {"RUNNER_REGISTRY_USER": "admin", "RUNNER_REGISTRY_PASSWORD": "x"}, named={host}).login(host)
     assert login.user == "admin"
     assert identity.asked[0] == ACR_RESOURCE
     assert identity.asked[-1] == management

@@ -178,14 +178,18 @@ def _eventually_pushes(image: str, target: str) -> None:
     assert publish(image, target, environ={}).digest.startswith("sha256:")
 
 
-def test_interrupted_the_name_is_taken_back(registries: Registries, fresh: Make, cli: Cli) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_the_name_is_taken_back(
+    registries: Registries, fresh: Make, cli: Cli, number: signal.Signals, code: int
+) -> None:
     image = fresh(megabytes=100)
     target = f"{registries.open}/interrupted:v1"
     process = cli.start("push", image, target)
     eventually(lambda: target in names_of(image), "the push has begun")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == code, err
+    assert err.decode().splitlines()[-1] == ("interrupted" if code == 130 else "terminated")
     assert names_of(image) == [image]
 
 
