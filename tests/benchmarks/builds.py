@@ -55,8 +55,7 @@ def rows(folder: Path) -> list[Row]:
     """All rows; the images are removed at the end."""
     os.environ["RUNNER_CACHE_DIR"] = str(folder / "cache")
     try:
-        full, peak = _full(folder)
-        return [*full, _unchanged(folder), *_one_more_pip(folder), _one_more_r(folder), _binary_or_source(folder), peak]
+        return [*_full(folder), _unchanged(folder), *_one_more_pip(folder), _one_more_r(folder)]
     finally:
         _clean()
 
@@ -94,7 +93,7 @@ def _debian(names: Sequence[str]) -> str:
     return " ".join(f"r-cran-{name.lower()}" for name in names)
 
 
-def _full(folder: Path) -> tuple[list[Row], Row]:
+def _full(folder: Path) -> list[Row]:
     """Python and R libraries, from nothing but the base; and the peak memory of `runner build` in it."""
     libs = _write(folder / "full", PIP, R)
     subprocess.run([*RUNNER, "build", "--libs", str(_write(folder / "base", [], [], "runner-bench-base"))], check=True)
@@ -108,7 +107,8 @@ def _full(folder: Path) -> tuple[list[Row], Row]:
     return [
         Row(what, ours, "one Dockerfile, pip", theirs, "≤ 0.6", ours / theirs <= 0.6, unit="s"),
         Row("its size", sizes[0], "one Dockerfile, pip", sizes[1], "≤ 0.6", sizes[0] / sizes[1] <= 0.6, unit="MiB"),
-    ], Row("peak memory of `runner build`", max(before, after) / 1024, "", None, "report", holds=True, unit="MiB")
+        Row("peak memory of `runner build`", max(before, after) / 1024, "", None, "report", holds=True, unit="MiB"),
+    ]
 
 
 def _unchanged(folder: Path) -> Row:
@@ -149,32 +149,6 @@ def _one_more_r(folder: Path) -> Row:
         theirs.append(_docker_build(folder / "rival-r", APT_LIST.format(names=_debian(more))))
     a, b = statistics.median(ours), statistics.median(theirs)
     return Row(f"+1 R library to {len(R)}, all loaded", a, "one Dockerfile, apt", b, "≤ 0.15", a / b <= 0.15, unit="s")
-
-
-def _binary_or_source(folder: Path) -> Row:
-    """The same R packages from Debian's binaries, and compiled from Debian's own source archives of them."""
-    names = ["jsonlite", "zoo", "R6", "magrittr", "RSQLite"]
-    ours = _runner_build(_write(folder / "binary", [], names), "--no-cache")[0]
-    bare = _runner_build(_write(folder / "no-r", [], []), "--no-cache")[0]
-    needed = "jsonlite zoo lattice r6 magrittr rsqlite plogr dbi memoise blob pkgconfig bit64 bit vctrs rlang cli"
-    needed += " lifecycle glue cachem fastmap cpp11 bh"
-    sources = " ".join(f"r-cran-{name}" for name in needed.split())
-    prepare = (
-        "RUN sed 's/^deb /deb-src /' /etc/apt/sources.list >/etc/apt/sources.list.d/source.list && apt-get update && "
-        "apt-get install -y --no-install-recommends r-base-dev libsqlite3-dev dpkg-dev && mkdir /src && cd /src && "
-        f"apt-get source --download-only {sources}\n"
-    )
-    install = (
-        "RUN mkdir /pkg && cd /pkg && for f in /src/*.orig.tar.*; do d=$(mktemp -d); tar -C $d -xf $f; "
-        "p=$(sed -n 's/^Package: //p' $d/*/DESCRIPTION); mv $d/* /pkg/$p; done; "
-        'R_LIBS= Rscript -e \'n <- list.files("/pkg"); for (i in 1:4) for (p in setdiff(n, rownames(installed.packages()))) '
-        'system2("R", c("CMD", "INSTALL", "--no-docs", file.path("/pkg", p)))\'\n'
-    )
-    _docker_build(folder / "rival-source", prepare)
-    theirs = _docker_build(folder / "rival-source", prepare + install)
-    binary = max(0.1, ours - bare)
-    what = f"{len(names)} R libraries with what they need, from binaries"
-    return Row(what, binary, "from source", theirs, "≤ 0.1", binary / theirs <= 0.1, unit="s")
 
 
 def _size(image: str) -> float:

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,14 +115,20 @@ def _hidden(pid: int) -> list[Path]:
 
 
 def _files_with(value: str, folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and value.encode() in path.read_bytes()]
+    found = []
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # of another worker's build, and gone meanwhile
+            if path.is_file() and value.encode() in path.read_bytes():
+                found.append(path)
+    return found
 
 
 @pytest.mark.parametrize("name", _STOPS)
 def test_a_build_that_is_stopped_leaves_nothing(stuck: subprocess.Popen[bytes], name: str, token: str) -> None:
     code, word = _STOPS[name]
     work = cache.cache_dir() / "work"
-    assert list(work.iterdir()), "otherwise this proves less"
+    during = set(work.iterdir())  # another worker's build may follow at once in the same folder
+    assert during, "otherwise this proves less"
     assert _files_with(token, work) == [], "it is on no disk"
     (place,) = _hidden(stuck.pid)
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
@@ -138,7 +145,7 @@ def test_a_build_that_is_stopped_leaves_nothing(stuck: subprocess.Popen[bytes], 
     assert b"StoppedError" not in err
     assert build_containers(stuck.pid) == ""
     assert _hidden(stuck.pid) == []
-    assert list(work.iterdir()) == []
+    assert not during & set(work.iterdir())
 
 
 def test_a_second_signal_does_not_interrupt_the_cleaning_up(stuck: subprocess.Popen[bytes]) -> None:
@@ -179,4 +186,4 @@ def test_an_engine_that_does_not_see_this_tmpfs(cli: Cli, token: str) -> None:
         docker("rmi", tag)
     wanted = subprocess.run(["sha256sum"], input=token.encode(), capture_output=True, check=True).stdout.decode()
     assert seen == wanted.split()[0]
-    assert list((cache.cache_dir() / "work").iterdir()) == []
+    assert _files_with(token, cache.cache_dir() / "work") == []
