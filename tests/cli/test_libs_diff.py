@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from tests.conftest import Cli
 
 LIBS = "name: churn\npip: [pandas==2.2.*, six]\nr: {cran: [zoo]}\n"
+HASH = ("sha256:0a",)
 LOCKED = (
     Locked("apt", "r-base-core", "4.2.2.20221110-2", stage="r"),
     Locked("apt", "r-cran-zoo", "1.8-11-1", stage="r-binary"),
     Locked("r", "zoo", "1.8-11-1", source="debian"),
-    Locked("pip", "pandas", "2.2.3"),
-    Locked("pip", "numpy", "1.26.4"),
-    Locked("pip", "six", "1.17.0"),
+    Locked("pip", "pandas", "2.2.3", hashes=HASH),
+    Locked("pip", "numpy", "1.26.4", hashes=HASH),
+    Locked("pip", "six", "1.17.0", hashes=HASH),
 )
 DECLARED = {"pip": ("pandas==2.2.*", "six"), "r": ("cran zoo",)}
 
@@ -33,10 +34,10 @@ DECLARED = {"pip": ("pandas==2.2.*", "six"), "r": ("cran zoo",)}
 def files(cli: Cli) -> Cli:
     """`libs.yaml` with its lock, and `new.lock`, where two versions are others and one package is gone."""
     (cli.cwd / "libs.yaml").write_text(LIBS)
-    base = Base("debian:bookworm-slim", "sha256:1", digest="sha256:2")
+    base = Base("debian:bookworm-slim", f"sha256:{'1' * 64}", digest=f"sha256:{'2' * 64}")
     lock = Lock(base, "linux/amd64", "3.11.2", "4.2.2", DECLARED, LOCKED)
     write(cli.cwd / "libs.lock", lock)
-    other = (*LOCKED[:3], Locked("pip", "pandas", "1.5.3"), Locked("pip", "numpy", "2.0.0"))
+    other = (*LOCKED[:3], Locked("pip", "pandas", "1.5.3", hashes=HASH), Locked("pip", "numpy", "2.0.0", hashes=HASH))
     write(
         cli.cwd / "new.lock", Lock(base, "linux/amd64", "3.12.1", "4.2.2", {**DECLARED, "pip": ("pandas==1.*",)}, other)
     )

@@ -241,15 +241,15 @@ def test_prune_waits_for_a_build(shelf: Shelf, cache: Path) -> None:
 
 def test_caches_of_this_folder(shelf: Shelf, cache: Path) -> None:
     shelf.build(1)
-    (cache / "cran").mkdir(exist_ok=True)
-    (cache / "cran" / "index").write_bytes(b"x" * 100)
+    (cache / "r").mkdir(exist_ok=True)
+    (cache / "r" / "index").write_bytes(b"x" * 100)
     found = shelf.prune("--caches", "--dry-run")["removed"]
     assert {each["kind"] for each in found} == {"volume", "download"}
-    assert next(each["bytes"] for each in found if each["name"] == "cran") == 100
+    assert next(each["bytes"] for each in found if each["name"] == "r") == 100
     volumes = [each["name"] for each in found if each["kind"] == "volume"]
     assert {name.rsplit("-", 1)[1] for name in volumes} == {"apt", "uv"}
     assert shelf.prune("--caches")["removed"] == found
-    assert not (cache / "cran").exists()
+    assert not (cache / "r").exists()
     assert (cache / "logs").is_dir()
     assert not set(volumes) & set(docker("volume", "ls", "-q").split())
 
