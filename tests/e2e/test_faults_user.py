@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import time
@@ -68,7 +69,9 @@ def test_ctrl_c_at_each_phase(cli: Cli, where: list[str], script: Callable[[str,
         # Python's own start, interrupted, ends with 1: while it imports `site`, or what `-m` needs.
         started = b"Could not import runpy" not in err and b"init_import_site" not in err
         assert process.returncode in {130, -signal.SIGINT} or not started, (share, process.returncode, err)
-        assert b"Traceback" not in err or share < 0.6, err.decode()
+        # With warnings on, as here, an import that is interrupted says that its file was left open; users see nothing of it.
+        ours = re.sub(rb"Exception ignored in: .*?\nResourceWarning: [^\n]*\n", b"", err, flags=re.DOTALL)
+        assert b"Traceback" not in ours or share < 0.6, err.decode()
         said.append((name, err.decode()))
     (gate / "go").touch()
     accepted = [_check(cli, name, err) for name, err in said]

@@ -121,7 +121,8 @@ def test_show_tells_what_is_in_it(shelf: Shelf) -> None:
     for kind, heading in (("images", "An image"), ("layers", "A layer")):
         agrees(listed[kind][0], documented(heading))
     parent = next(layer for layer in listed["layers"] if layer["id"] == shelf.info(tag)["Parent"])
-    assert (parent["stage"], parent["images"]) == ("pip", 1)
+    assert parent["stage"] == "pip"
+    assert parent["images"] >= 1  # another worker's test may have an image of the same layer
     assert data["installed"]["pip"] == {"rnwheel": "1.0"}
     assert data["lock"]["python"] == data["python"] == facts["python"]
     assert data["labels"] == shelf.info(tag)["Config"]["Labels"]
