@@ -49,7 +49,7 @@ def ensure(
     names = {reference, MADE} if reference == DEFAULT else {reference}
     same = locked if locked is not None and locked.reference in names else None
     image = _locked(session, same) if same is not None else None
-    if image is not None and same is not None and _fits(image, platform):
+    if image is not None and same is not None and image.fits(platform):
         session.report("base", f"{same.reference}  {image.id[:19]}")
         return image, same
     if newest:
@@ -82,10 +82,6 @@ def _locked(session: Session, base: Base) -> Image | None:
         return None
 
 
-def _fits(image: Image, platform: str | None) -> bool:
-    return platform is None or f"linux/{image.architecture}" == platform
-
-
 def _known_as(image: Image, base: Base) -> bool:
     """Whether an image is what the lock calls it: a lock comes with a checkout, and could name any image of this engine."""
     names = {*image.names, *(name.removeprefix("docker.io/library/") for name in image.names)}
@@ -100,7 +96,7 @@ def _current(session: Session, libs: Libs, reference: str, platform: str | None)
     """The image that a name stands for now, and the name."""
     for candidate in (reference, MADE) if reference == DEFAULT else (reference,):
         image = session.engine.inspect(candidate)
-        if image is not None and _fits(image, platform):
+        if image is not None and image.fits(platform):
             session.report("base", f"{candidate}  {image.id[:19]}")
             return image, candidate
     try:
@@ -109,13 +105,13 @@ def _current(session: Session, libs: Libs, reference: str, platform: str | None)
         session.note(str(error))
         if reference == DEFAULT:
             image = _make(session, error)
-            if not _fits(image, platform):
+            if not image.fits(platform):
                 raise _other_platform(MADE, image, platform) from None
             return image, MADE
         if error.retryable:
             raise
         raise libs.error("base", libs.base_line, error.message, *error.hints) from None
-    if not _fits(image, platform):
+    if not image.fits(platform):
         raise _other_platform(reference, image, platform)
     session.report("base", f"{reference}  {image.id[:19]}  pulled")
     return image, reference

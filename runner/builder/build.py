@@ -68,11 +68,6 @@ class Options:
     progress: Callable[[str, str], None] = field(default=lambda _stage, _text: None)
 
 
-def fits(image: Image, platform: str | None) -> bool:
-    """Whether an image is for a platform; any is for None."""
-    return platform is None or f"linux/{image.architecture}" == platform
-
-
 def default_libs() -> Path:
     """The libs file of the image for scripts that have none."""
     return asset("images") / "python-r" / "libs.yaml"
@@ -107,7 +102,7 @@ def build(libs: Path, *, tag: str | None = None, options: Options | None = None)
     if where is not None and options.platform is None:
         options = replace(options, platform=where.platform)
     image = None if options.no_cache or options.upgrade or not lock_path(libs).exists() else look_up(name)
-    found = _Found(image, name) if image is not None and fits(image, options.platform) else None
+    found = _Found(image, name) if image is not None and image.fits(options.platform) else None
     pushed = None
     if found is None or tag is not None or where is not None:
         engine = connect()
@@ -217,7 +212,7 @@ def _build(engine: Engine, path: Path, options: Options) -> _Found:
         start = settle(place, libs, options)
         tag = before.tag(start.raw)
         image = None if options.no_cache else engine.inspect(tag)
-        if image is not None and fits(image, options.platform) and content(path) == before:
+        if image is not None and image.fits(options.platform) and content(path) == before:
             return _Found(image, tag)
         try:
             return _made(place, libs, start, before)

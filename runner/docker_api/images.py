@@ -46,6 +46,10 @@ class Image:
     names: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
 
+    def fits(self, platform: str | None) -> bool:
+        """Whether it is for a platform (`linux/amd64`); any is for None."""
+        return platform is None or f"linux/{self.architecture}" == platform
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
