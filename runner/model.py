@@ -178,7 +178,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a step may use. None = not limited. `timeout_s` ends the script, `grace_s` passes between TERM and KILL."""
+    """What a step may use. None = not limited. `timeout_s` ends the script, `grace_s` passes between TERM and KILL.
+
+    ulimits: name → (soft, hard), as `--ulimit` of docker has them. host_ipc: shared memory of the machine (`--ipc=host`).
+    """
 
     cpus: float | None = None
     memory_bytes: int | None = None
@@ -186,14 +189,20 @@ class Limits:
     shm_bytes: int | None = None
     timeout_s: float | None = None
     grace_s: float = 10.0
+    ulimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    host_ipc: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """At most `count` further attempts, for causes that trying again can cure, or those named in `on`."""
+    """At most `count` further attempts, for causes that trying again can cure, or those named in `on`.
+
+    memory_factor: each further attempt may use so many times the memory of the one before.
+    """
 
     count: int = 0
     on: tuple[Reason, ...] = ()
+    memory_factor: float | None = None
 
     def wants(self, outcome: Outcome, attempt: int) -> bool:
         """Whether another attempt follows attempt number `attempt` (from 1). A cancel is never retried."""
@@ -204,10 +213,14 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command in one image. `argv` may hold `${{inputs.x}}` and `${{outputs.y}}`, replaced at submission.
+    """One command in one image. `argv` may hold `${{inputs.x}}`, `${{outputs.y}}` and `${{search_space.z}}`, which are
+    replaced at its start.
 
     inputs: name → absolute path on this machine. outputs: name → folder inside the working directory that the script
     writes to, or None for a folder that runner gives it (`RUNNER_OUTPUT_<NAME>`). secrets: names only.
+    parameters: literal inputs, as the text that stands for them. files: those outputs that are one file: the script is
+    given the path `<folder>/<name>`. writable: those inputs that the script may write to. publish: output → where it is
+    copied to once the step has completed (a path or URI; `${{name}}` is the run's name).
     """
 
     name: str
@@ -219,6 +232,10 @@ class Step:
     secrets: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    writable: tuple[str, ...] = ()
+    publish: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, complete; `from_json` is its inverse."""
@@ -228,9 +245,12 @@ class Step:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
         values = dict(data)
-        values["argv"] = tuple(values["argv"])
-        values["secrets"] = tuple(values["secrets"])
-        values["limits"] = Limits(**values["limits"])
+        for name in ("argv", "secrets", "files", "writable"):
+            values[name] = tuple(values.get(name, ()))
+        limits = dict(values["limits"])
+        limits["ulimits"] = {name: tuple(pair) for name, pair in limits.get("ulimits", {}).items()}
+        values["limits"] = Limits(**limits)
         retry = values["retry"]
-        values["retry"] = RetryPolicy(retry["count"], tuple(Reason(reason) for reason in retry["on"]))
+        on = tuple(Reason(reason) for reason in retry["on"])
+        values["retry"] = RetryPolicy(retry["count"], on, retry.get("memory_factor"))
         return cls(**values)

@@ -40,6 +40,8 @@ ROWS = (
     ("composer", "verdict", "builder", "backends"),
     ("artifacts",),
     ("store", "snapshot", "spec", "bootstrapper", "docker_api", "backends.base"),
+    ("plan",),
+    ("job",),
     ("model", "assets", "names"),
     ("errors",),
 )

@@ -32,7 +32,7 @@ class Shelf:
     def build(self, answer: int, *, name: str = "") -> str:
         """Another image; they differ in a variable only, so all but the last layer is there already. Its tag."""
         if not (self.cli.cwd / "libs.yaml").exists():
-            # Of its own content: two builds of one layer at once name it after whichever comes last, and the other's is lost.
+            # Of its own content: of two builds of one layer at once, the later takes its name away from the other's.
             make_wheel(self.cli.cwd, "rnwheel", "1.0", f"value = '{token_hex(8)}'")
         (self.cli.cwd / "libs.yaml").write_text(LIBS.format(name=name or self.name, answer=answer))
         done = self.cli("build", "--json", timeout=300)
