@@ -308,7 +308,7 @@ def test_a_link_out_of_an_output_folder_brings_nothing_along(
         f"      cd ${{{{outputs.out}}}}; echo mine > file; ln -s file inside; ln -s {secret}/key out; ln -s {secret} folder;"
         " ln -s ../../../../../../../../.. up; ln -s . loop\n    outputs: {out: }\n" + environment
         + "  reads:\n    type: command\n    command: >-\n"
-        "      cd ${{inputs.got}}; cat file inside > ${{outputs.out}}/seen; cp -rL . ${{outputs.out}}/copy 2> /dev/null; true\n"
+        "      cd ${{inputs.got}}; cat file inside > ${{outputs.out}}/seen; cp -rL . ${{outputs.out}}/copy 2>&1; true\n"
         "    inputs: {got: '${{parent.jobs.makes.outputs.out}}'}\n    outputs: {out: }\n" + environment
     )  # fmt: skip
     done = cli("submit", job, "--backend", backend, "--name", "links", "--wait")
