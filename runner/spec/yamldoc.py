@@ -95,7 +95,7 @@ def scalar(text: str) -> Any:
     """What YAML makes of a plain text: `0.1` → 0.1, `true` → True, `a: b` → itself."""
     import yaml
 
-    loader = yaml.SafeLoader("")
+    loader: Any = yaml.SafeLoader("")
     tag = loader.resolve(yaml.ScalarNode, text, (True, False))
     try:
         return loader.construct_object(yaml.ScalarNode(tag, text)) if tag in _PLAIN_TAGS and text else text

@@ -1,8 +1,8 @@
-"""YAML nodes out of libyaml's events. Its own composer recurses in C and overflows the stack on deep nesting; this one is a loop."""
+"""YAML nodes out of libyaml's events. Its own composer recurses in C and overflows the stack on deep nesting; this loops."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import yaml
@@ -33,6 +33,7 @@ class _Tree:
 
     def __init__(self, loader: yaml.CSafeLoader) -> None:
         self._loader = loader
+        self._resolve: Any = loader.resolve
         self._anchors: dict[str, yaml.Node] = {}
         self._open: list[yaml.CollectionNode] = []
         self._keys: list[yaml.Node | None] = []
@@ -50,7 +51,7 @@ class _Tree:
             elif isinstance(event, yaml.CollectionStartEvent):
                 self._start(event)
             elif isinstance(event, yaml.CollectionEndEvent):
-                self._open.pop().end_mark = event.end_mark
+                self._open.pop()
                 self._keys.pop()
             elif isinstance(event, yaml.AliasEvent):
                 self._alias(event)
@@ -58,7 +59,7 @@ class _Tree:
                 documents += 1
                 if documents > 1:
                     raise yaml.composer.ComposerError(
-                        "expected a single document in the stream", None, "but found another document", event.start_mark
+                        "expected a single document in the stream", None, "but found another document"
                     )
             elif isinstance(event, yaml.StreamEndEvent):
                 return self._root
@@ -68,8 +69,8 @@ class _Tree:
 
         tag = event.tag
         if tag is None or tag == "!":
-            tag = self._loader.resolve(yaml.ScalarNode, event.value, event.implicit)
-        return yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark, event.style)
+            tag = self._resolve(yaml.ScalarNode, event.value, event.implicit)
+        return yaml.ScalarNode(tag, event.value, _mark(event), None, event.style)
 
     def _start(self, event: yaml.CollectionStartEvent) -> None:
         import yaml
@@ -77,8 +78,8 @@ class _Tree:
         kind = yaml.MappingNode if isinstance(event, yaml.MappingStartEvent) else yaml.SequenceNode
         tag = event.tag
         if tag is None or tag == "!":
-            tag = self._loader.resolve(kind, None, event.implicit)
-        node = kind(tag, [], event.start_mark, None, event.flow_style)
+            tag = self._resolve(kind, None, event.implicit)
+        node = kind(tag, [], _mark(event), None, event.flow_style)
         self._add(node, event.anchor)
         self._open.append(node)
         self._keys.append(None)
@@ -89,7 +90,7 @@ class _Tree:
         import yaml
 
         if event.anchor not in self._anchors:
-            raise yaml.composer.ComposerError(None, None, f"found undefined alias {event.anchor!r}", event.start_mark)
+            raise yaml.composer.ComposerError(None, None, f"found undefined alias {event.anchor!r}", _mark(event))
         self._add(self._anchors[event.anchor], None)
 
     def _add(self, node: yaml.Node, anchor: str | None) -> None:
@@ -108,3 +109,8 @@ class _Tree:
         else:
             parent.value.append((key, node))
             self._keys[-1] = None
+
+
+def _mark(event: yaml.Event) -> Any:
+    """libyaml's marks have the line that ours have; PyYAML's types know only those of the pure parser."""
+    return event.start_mark
