@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
-
-from runner.spec.mappings import Origin
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from runner.job import DataType
+    from runner.spec.mappings import Origin
 
 _SECRETS = frozenset({
     "sig", "se", "sp", "sv", "st", "sr", "spr", "sip", "ss", "srt", "skoid", "sktid", "skt", "ske", "sks", "skv", "sdd",
@@ -50,8 +50,6 @@ class Place:
 
 def safe_name(text: str) -> str:
     """A part of a URL as the name of a file: decoded, nothing in it that leads elsewhere."""
-    from urllib.parse import unquote
-
     name = re.sub(r"[\x00-\x1f/\\]", "_", unquote(text))[:200]
     return "data" if name in {"", ".", ".."} else name
 

@@ -149,11 +149,11 @@ class _Reader:
             settings = self._mapping(path, given, _WORKSPACE, "{subscription: …, resource_group: …, name: …}")
             if missing := [key for key in _WORKSPACE if key not in settings]:
                 raise self.document.error(path, f"no {' and no '.join(missing)}")
-            texts = [self._text((*path, key), settings[key]) for key in _WORKSPACE]
+            subscription, group, name = (self._text((*path, key), settings[key]) for key in _WORKSPACE)
         except SpecError as error:
             self.errors.append(error)
             return None
-        return Workspace(*texts, origin=self._origin(path))
+        return Workspace(subscription, group, name, self._origin(path))
 
     def _origin(self, path: KeyPath) -> Origin:
         where = Where(self.document.file, self.document.line(path), dotted(path))
