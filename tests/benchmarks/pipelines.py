@@ -46,7 +46,7 @@ def rows(folder: Path, image: str) -> list[Row]:
 def pipeline(path: Path, steps: int, *, chain: bool = False, image: str | None = None, command: str = "true") -> Path:
     """Write a pipeline of equal steps, one after the other or all at once; on two processors at most."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    (path.parent / "runner.yaml").write_text("computes:\n  two: {cpus: 2, instances: 2}\n")
+    (path.parent / "runner.yaml").write_text("computes:\n  two: {instances: 2}\n")
     lines = ["type: pipeline", "settings: {default_compute: azureml:two, force_rerun: true}", "jobs:"]
     for number in range(steps):
         lines += [f"  s{number}:", "    type: command", f"    command: {json.dumps(command)}", "    outputs: {o: }"]

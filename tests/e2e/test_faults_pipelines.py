@@ -40,15 +40,17 @@ def pipeline(
 ) -> Path:
     """Write a pipeline in which each step notes in `marks` that it began. needs: step → those whose output it reads.
 
-    body: what a step does then. more: further members of each step.
+    body: what a step does then. image: of all steps, which then get the folder as an input. more: further members of each.
     """
     lines = ["type: pipeline", "jobs:"]
     for name, reads in needs.items():
-        command = "echo $RUNNER_RUN >> ${{inputs.marks}}/ran; " + body + "; echo done > ${{outputs.out}}/done"
-        inputs = ", ".join(f"{each}: '${{{{parent.jobs.{each}.outputs.out}}}}'" for each in reads)
+        place = "${{inputs.marks}}" if image else str(marks)
+        command = f"echo $RUNNER_RUN >> {place}/ran; {body or ':'}; echo done > ${{{{outputs.out}}}}/done"
+        inputs = [f"{each}: '${{{{parent.jobs.{each}.outputs.out}}}}'" for each in reads]
+        inputs += [f"marks: {{type: uri_folder, path: {marks}, mode: rw_mount}}"] if image else []
         lines += [
             f"  {name}:", "    type: command", f"    command: >-\n      {command}", "    outputs: {out: }",
-            f"    inputs: {{marks: {{type: uri_folder, path: {marks}, mode: rw_mount}}{', ' if inputs else ''}{inputs}}}",
+            f"    inputs: {{{', '.join(inputs)}}}",
             *([f"    environment: {{image: {image}}}"] if image else []), *([f"    {more}"] if more else []),
         ]  # fmt: skip
     path.write_text("\n".join(lines) + "\n")
@@ -241,7 +243,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
 def test_a_disk_that_is_full_in_the_middle_changes_no_truth(cli: Cli, work: Path, marks: Path, small: Path) -> None:
     """Full while a step runs. Once there is room the run ends: completed, or failed with the step and its reason."""
-    gate = "test $RUNNER_RUN != full.s1 || while ! test -e ${{inputs.marks}}/go; do sleep 0.02; done"
+    gate = f"test $RUNNER_RUN != full.s1 || while ! test -e {marks}/go; do sleep 0.02; done"
     job = pipeline(work / "p.yml", marks, {"s0": [], "s1": ["s0"], "s2": ["s1"]}, body=gate)
     home = {"RUNNER_HOME": str(small / "home")}
     done = cli("submit", job, "--backend", "process", "--name", "full", env=home)

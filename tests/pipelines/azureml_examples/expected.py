@@ -26,7 +26,7 @@ REFUSALS = (
         "pipelines/automl/cli-aml-demand-forecast-pipeline/*",
     )),
     Refusal("spark", ("spark",), (
-        "spark/*", "single-step/spark/*", "pipelines/add-column-and-word-count-using-spark/*",
+        "spark/*", "pipelines/add-column-and-word-count-using-spark/*",
         "pipelines-with-components/shakespear_*",
     )),
     Refusal("parallel", ("parallel",), (
@@ -34,15 +34,19 @@ REFUSALS = (
     )),
     Refusal("fine-tuning of Azure's models", ("finetuning",), ("finetuning/*",)),
     Refusal("more than one machine or process", ("distribution",), (
-        "deepspeed/deepspeed-training/*", "nebulaml/cifar10_deepspeed/*", "pipelines/cifar-10/*",
+        "deepspeed/deepspeed-training/*", "pipelines/cifar-10/*",
         "pipelines/tensorflow-image-segmentation/*", "pipelines-with-components/basics/6a_*",
-        "pipelines-with-components/basics/6b_*", "pipelines-with-components/image_classification_with_densenet/*",
+        "pipelines-with-components/basics/6b_*",
         "single-step/dask/*", "single-step/gpu_perf/*", "single-step/pytorch/cifar-distributed/*",
         "single-step/tensorflow/mnist-distributed/*",
     )),
+    Refusal("a placeholder in place of its environment", ("is not an environment",), ("nebulaml/cifar10_deepspeed/*",)),
+    Refusal("a value that its own component does not allow", ("is none of",), (
+        "pipelines-with-components/image_classification_with_densenet/*",
+    )),
     Refusal("an image that cannot be pulled here", ("pull",), (
         "pipelines-with-components/basics/5c_*", "pipelines-with-components/basics/6c_*", "single-step/java/*",
-        "single-step/julia/*", "single-step/on-behalf-of/*", "single-step/r/*",
+        "single-step/julia/*", "single-step/on-behalf-of/*", "single-step/r/*", "single-step/spark/*",
         "single-step/scikit-learn/iris/job-docker-context.yml", "single-step/scikit-learn/iris-notebook/*",
     )),
     Refusal("a GPU image", ("not mapped",), (
