@@ -8,13 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import composer, snapshot
+from runner import composer, environments, snapshot
 from runner.backends import open_backend
 from runner.errors import (
-    CapabilityError,
     CodeFolderError,
     ConflictError,
-    ImageError,
     NotFoundError,
     SpecError,
     UnavailableError,
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from runner.backends.base import Backend
-    from runner.docker_api.containers import Engine
     from runner.store import RunRow, Store
 
     Say = Callable[[str, str], None]
@@ -111,8 +108,9 @@ def prepare(request: Request, store: Store, say: Say, *, build: bool = True) -> 
             say("note", note)
         image_name = None
         if backend.capabilities.images:
-            image, image_name = resolve_image(request, script, say, build=build)
-            step = replace(step, image=image)
+            wanted = environments.beside(script, request.image, request.libs, say)
+            image = environments.resolve(wanted, say, build=build)
+            step, image_name = replace(step, image=image.id), image.name
             if step.secrets:
                 # Whether this very image can take secrets shows in the request, and has to show before anything starts.
                 _render(backend, step, store, request.name)
@@ -364,58 +362,3 @@ def _check_arguments(step: Step) -> None:
 def _text(value: str) -> str:
     """As text that SQLite takes: a file's name may hold bytes that are none."""
     return os.fsencode(value).decode("utf-8", "replace")
-
-
-# -- images ---------------------------------------------------------------------------------------------------------
-
-
-def resolve_image(request: Request, script: Path, say: Say, *, build: bool) -> tuple[str, str]:
-    """The image to run in: (its id, the name to show).
-
-    --image; else --libs; else libs.yaml beside the script, said in one line; else the default Python + R image.
-    """
-    from runner.docker_api.containers import Engine
-
-    engine = Engine()
-    try:
-        if request.image is not None:
-            return _given_image(engine, request.image, say, pull=build)
-        libs = request.libs
-        if libs is None and (beside := script.parent / "libs.yaml").is_file():
-            libs = beside
-            say("libs", f"{beside.name} beside the script  (--libs or --image to choose)")
-        return _built_image(engine, libs, say, build=build)
-    finally:
-        engine.close()
-
-
-def _given_image(engine: Engine, reference: str, say: Say, *, pull: bool) -> tuple[str, str]:
-    found = engine.image(reference)
-    if found is None and pull:
-        from runner.docker_api.images import pull as pull_image
-
-        pull_image(reference, progress=say)
-        found = engine.image(reference)
-    if found is None:
-        raise ImageError(f"the image {reference} is not on this machine", "leave --dry-run out to have it pulled")
-    return found.id, reference
-
-
-def _built_image(engine: Engine, libs: Path | None, say: Say, *, build: bool) -> tuple[str, str]:
-    from runner.builder import content_tag, default_libs
-
-    path = libs or default_libs()
-    tag = content_tag(path)
-    found = engine.image(tag)
-    if found is not None:
-        say("image", f"{tag}  {found.id[:19]}…  ({'default image' if libs is None else f'{path.name} unchanged'})")
-        return found.id, tag
-    if not build:
-        raise CapabilityError(f"the image of {path} has not been built yet", f"runner build --libs {path}")
-    if libs is None:
-        say("image", "building the default Python + R image, once")
-    from runner.builder import Options
-    from runner.builder import build as build_image
-
-    image = build_image(path, options=Options(progress=say, publish=False))
-    return image.id, image.tag

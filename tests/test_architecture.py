@@ -36,7 +36,7 @@ ROWS = (
     ("api",),
     ("cleanup", "diagnosis", "logs", "submission"),
     ("supervisor",),
-    ("engine",),
+    ("engine", "environments"),
     ("composer", "verdict", "builder", "backends"),
     ("artifacts",),
     ("store", "snapshot", "spec", "bootstrapper", "docker_api", "backends.base"),
