@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from runner.errors import CapabilityError, ImageError, RunnerError, SpecError
 from runner.job import Environment
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runner.docker_api.containers import Engine
 
     Say = Callable[[str, str], None]
-    Lookup = Callable[[str], Environment | None]
+    Lookup = Callable[[str], "Meant | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,22 @@ class Image:
 
     id: str
     name: str
+
+
+class Meant(Protocol):
+    """What runner.yaml maps a name to, one of the three."""
+
+    @property
+    def image(self) -> str | None:
+        """An image's name."""
+
+    @property
+    def libs(self) -> Path | None:
+        """A libs file."""
+
+    @property
+    def local(self) -> bool:
+        """What the machine has."""
 
 
 def beside(script: Path, image: str | None, libs: Path | None, say: Say) -> Environment | None:
@@ -40,7 +56,7 @@ def mapped(environment: Environment | None, lookup: Lookup) -> Environment | Non
     """The environment with what runner.yaml says for its name, or for its image, in the place of that name or image.
 
     Args:
-        lookup: from a name to the environment that `environments:` maps it to; None: to none.
+        lookup: from a name to what `environments:` maps it to; None: to nothing.
 
     Raises:
         SpecError: a name that only Azure ML knows is not mapped; shows the line to add.
@@ -54,10 +70,10 @@ def mapped(environment: Environment | None, lookup: Lookup) -> Environment | Non
             raise _unmapped(environment)
         return environment
     if environment.conda is None or found.local:
-        return replace(found, where=environment.where)
-    if found.image is None or found.conda is not None:
+        return Environment(image=found.image, libs=found.libs, local=found.local, where=environment.where)
+    if found.image is None:
         raise environment.where.error(
-            f"{name} is mapped to a libs file or a folder, and conda_file goes on top of an image",
+            f"{name} is mapped to a libs file, and conda_file goes on top of an image",
             f"map it to an image: environments: {{{name!r}: {{image: …}}}}",
         )
     return replace(environment, image=found.image)

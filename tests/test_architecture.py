@@ -37,6 +37,8 @@ ROWS = (
     ("cleanup", "diagnosis", "logs", "submission"),
     ("supervisor",),
     ("engine", "environments"),
+    ("codes",),
+    ("gitcode",),
     ("composer", "verdict", "builder", "backends"),
     ("artifacts",),
     ("store", "snapshot", "spec", "bootstrapper", "docker_api", "backends.base"),
