@@ -37,7 +37,7 @@ ROWS = (
     ("cleanup", "diagnosis", "logs", "submission"),
     ("supervisor",),
     ("engine",),
-    ("composer", "verdict", "builder", "backends"),
+    ("composer", "verdict", "graph", "builder", "backends"),
     ("artifacts",),
     ("store", "snapshot", "spec", "bootstrapper", "docker_api", "backends.base"),
     ("plan",),
