@@ -38,7 +38,7 @@ ROWS = (
     ("supervisor",),
     ("engine",),
     ("composer", "verdict", "graph", "builder", "backends"),
-    ("artifacts",),
+    ("artifacts", "digests"),
     ("store", "snapshot", "spec", "bootstrapper", "docker_api", "backends.base"),
     ("plan",),
     ("job",),
