@@ -37,7 +37,7 @@ ROWS = (
     ("cleanup", "diagnosis", "logs", "submission"),
     ("supervisor",),
     ("engine",),
-    ("composer", "verdict", "graph", "reuse", "builder", "backends"),
+    ("composer", "verdict", "graph", "reuse", "job_json", "builder", "backends"),
     ("artifacts", "digests"),
     ("store", "snapshot", "spec", "bootstrapper", "docker_api", "backends.base"),
     ("plan",),
