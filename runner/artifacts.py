@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     from runner.backends.base import Box
 
 
-def prepare(box: Box, code: Path, outputs: dict[str, str | None]) -> None:
-    """Make the box of an attempt: a fresh copy of the code, and the folders that the script may write to."""
+def prepare(box: Box, code: Path | None, outputs: dict[str, str | None]) -> None:
+    """Make the box of an attempt: a fresh copy of the code (None: there is none), and the folders that may be written to."""
     if box.root.exists():
         remove_tree(box.root)
     box.root.mkdir(parents=True, mode=0o755)
-    _copy(code, box.work)
+    if code is None:
+        box.work.mkdir()
+    else:
+        _copy(code, box.work)
     for own in (box.home, box.outputs, box.record.parent):
         own.mkdir()
     for name in outputs:
@@ -53,7 +56,7 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copy2(Path(folder, name), place / name, follow_symlinks=False)
 
 
-def collect(box: Box, code: Path, target: Path, outputs: dict[str, str | None]) -> list[str]:
+def collect(box: Box, code: Path | None, target: Path, outputs: dict[str, str | None]) -> list[str]:
     """Move `./outputs`, `./logs` and the named outputs into `target`; warnings, one for each kind of thing left out.
 
     May be called again after a kill at any moment: what was moved stays moved.
@@ -106,14 +109,14 @@ def _scrub(root: Path) -> list[str]:
     return [f"left out of the outputs, as links that lead out or special files: {', '.join(sorted(dropped)[:5])}"]
 
 
-def _elsewhere(work: Path, code: Path) -> Iterator[str]:
+def _elsewhere(work: Path, code: Path | None) -> Iterator[str]:
     """Files that the script wrote into its working directory, which ends with the attempt."""
     for folder, names, files in os.walk(work):
         names[:] = sorted(name for name in names if name not in NOISE and not name.startswith("."))
         for name in sorted(files):
             path = Path(folder, name)
             relative = path.relative_to(work)
-            if not name.startswith(".") and not (code / relative).exists():
+            if not name.startswith(".") and not (code is not None and (code / relative).exists()):
                 yield str(relative)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from runner.backends.base import Box, Task
 from runner.errors import CapabilityError, SpecError
+from runner.names import file_name
 from runner.snapshot import COLLECTED
 from runner.spec.values import human_size
 
@@ -138,7 +139,7 @@ def compose_task(
 
 def task_key(store_id: str, run: str, number: int) -> str:
     """Unique over all stores, and fit for a container's name."""
-    return f"{store_id}-{run}-{number}"
+    return f"{store_id}-{file_name(run, 150)}-{number}"
 
 
 def substitute(argv: Iterable[str], layout: Layout) -> Iterator[str]:
