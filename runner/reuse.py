@@ -68,7 +68,16 @@ def content(digest: str, file: str | None = None) -> str:
 
 
 def key(found: Mapping[str, str]) -> str:
-    """One digest for all fields: two steps with the same are the same."""
+    """One digest for all fields, which begins with `beginning`: two steps with the same are the same."""
+    return beginning(found) + _digest(found)[:48]
+
+
+def beginning(found: Mapping[str, str]) -> str:
+    """How the key begins, whatever the inputs hold: a step of which no key begins so need not wait for their digests."""
+    return _digest({name: text for name, text in found.items() if not name.startswith("input ")})[:16]
+
+
+def _digest(found: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps([_VERSION, sorted(found.items())]).encode()).hexdigest()
 
 

@@ -34,7 +34,7 @@ ROWS = (
     ("console",),
     ("",),  # `runner` itself: the public names, and where each is
     ("api",),
-    ("cleanup", "diagnosis", "logs", "submission"),
+    ("cleanup", "diagnosis", "logs", "registered", "submission"),
     ("supervisor",),
     ("engine",),
     ("composer", "verdict", "graph", "reuse", "job_json", "builder", "backends"),
