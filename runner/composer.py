@@ -50,9 +50,10 @@ def check_names(step: Step) -> None:
     for name in RESERVED_OUTPUTS & set(step.outputs):
         raise SpecError(f"./{name} is always collected", "choose another name", key=f"--output {name}")
     _check_folders(step)
+    inputs = {**step.inputs, **step.parameters}
     for argument in step.argv:
         for expression in _EXPRESSION.findall(argument):
-            _lookup(expression, step.inputs, step.outputs)
+            _lookup(expression, inputs, step.outputs)
 
 
 def _check_folders(step: Step) -> None:
@@ -73,27 +74,30 @@ def check_capabilities(step: Step, backend: str, capabilities: Capabilities) -> 
     Raises:
         CapabilityError: with one hint line for each problem.
     """
-    problems = list(_problems(step, capabilities))
-    if not problems:
+    found = [f"--{what}: {why} → {way}" for what, why, way in problems(step, capabilities)]
+    if not found:
         return
-    count = "1 thing" if len(problems) == 1 else f"{len(problems)} things"
-    raise CapabilityError(f"backend {backend} cannot do {count} that you asked for; nothing was started", *problems)
+    count = "1 thing" if len(found) == 1 else f"{len(found)} things"
+    raise CapabilityError(f"backend {backend} cannot do {count} that you asked for; nothing was started", *found)
 
 
-def _problems(step: Step, can: Capabilities) -> Iterator[str]:
-    limits = step.limits
+def problems(step: Step, can: Capabilities) -> Iterator[tuple[str, str, str]]:
+    """(what was asked for, why it cannot be had, the way out) of all that a backend cannot do."""
+    limits, docker = step.limits, "--backend docker"
     if step.image is not None and not can.images:
-        yield f"--libs/--image {step.image}: it runs in no image → --backend docker, or install the libraries yourself"
+        yield f"libs/--image {step.image}", "it runs in no image", f"{docker}, or install the libraries yourself"
     if limits.memory_bytes is not None and not can.memory:
-        yield f"--memory {human_size(limits.memory_bytes)}: it cannot hold a memory limit here → --backend docker"
+        yield f"memory {human_size(limits.memory_bytes)}", "it cannot hold a memory limit here", docker
     if limits.cpus is not None and not can.cpus:
-        yield f"--cpus {limits.cpus:g}: it cannot hold a processor limit here → --backend docker"
+        yield f"cpus {limits.cpus:g}", "it cannot hold a processor limit here", docker
     if limits.gpus is not None and not can.gpus:
-        yield f"--gpus {limits.gpus}: it cannot assign GPUs → leave it out: the script sees all GPUs of this machine"
+        yield f"gpus {limits.gpus}", "it cannot assign GPUs", "leave it out: the script sees all GPUs of this machine"
     if limits.shm_bytes is not None and not can.shm:
-        yield "--shm-size: it cannot change /dev/shm → leave it out, or --backend docker"
+        yield "shm-size", "it cannot change /dev/shm", f"leave it out, or {docker}"
+    if limits.ulimits and not can.ulimits:
+        yield f"ulimit {', '.join(limits.ulimits)}", "it cannot set limits of processes", f"leave it out, or {docker}"
     if step.secrets and not can.secrets:
-        yield "--secret: it cannot pass secrets unseen → --backend docker"
+        yield "secret", "it cannot pass secrets unseen", docker
 
 
 def compose_task(
@@ -113,22 +117,26 @@ def compose_task(
     Args:
         secrets: their values; None when the process that held them is gone.
     """
+    inputs = {**step.parameters, **layout.inputs}
+    outputs = {name: f"{path}/{name}" if name in step.files else path for name, path in layout.outputs.items()}
     env = {
         **step.env,
         "RUNNER_RUN": run,
         "RUNNER_EXPERIMENT": experiment,
         "RUNNER_ATTEMPT": str(number),
-        **{variable_name("INPUT", name): path for name, path in layout.inputs.items()},
-        **{variable_name("OUTPUT", name): path for name, path in layout.outputs.items()},
+        **_as_azure(run, experiment, step.parameters, inputs, outputs),
+        **{variable_name("INPUT", name): value for name, value in inputs.items()},
+        **{variable_name("OUTPUT", name): path for name, path in outputs.items()},
     }
     labels = {"runner.store": store_id, "runner.run": run, "runner.step": step.name, "runner.attempt": str(number)}
     return Task(
         key=task_key(store_id, run, number),
-        argv=tuple(substitute(step.argv, layout)),
+        argv=tuple(substitute(step.argv, inputs, outputs)),
         image=step.image,
         env=env,
         inputs=step.inputs,
         outputs=step.outputs,
+        writable=frozenset(step.writable),
         secrets=secrets if step.secrets else {},
         limits=step.limits,
         box=box,
@@ -137,20 +145,39 @@ def compose_task(
     )
 
 
+def _as_azure(
+    run: str, experiment: str, parameters: Mapping[str, str], inputs: Mapping[str, str], outputs: Mapping[str, str]
+) -> dict[str, str]:
+    """What scripts written for Azure ML look at (names as its containers have them). A child's run is `ROOT.STEP`."""
+    return {
+        "AZUREML_RUN_ID": run,
+        "AZUREML_ROOT_RUN_ID": run.partition(".")[0],
+        "AZUREML_EXPERIMENT_ID": experiment,
+        "AZUREML_ARM_PROJECT_NAME": experiment,
+        **{f"AZURE_ML_INPUT_{name}": value for name, value in inputs.items()},
+        **{f"AZUREML_PARAMETER_{name}": value for name, value in parameters.items()},
+        **{f"AZURE_ML_OUTPUT_{name}": path for name, path in outputs.items()},
+    }
+
+
 def task_key(store_id: str, run: str, number: int) -> str:
     """Unique over all stores, and fit for a container's name."""
     return f"{store_id}-{file_name(run, 150)}-{number}"
 
 
-def substitute(argv: Iterable[str], layout: Layout) -> Iterator[str]:
-    """Replace `${{inputs.x}}` and `${{outputs.y}}` by paths; everything else stays, byte for byte."""
+def substitute(argv: Iterable[str], inputs: Mapping[str, str], outputs: Mapping[str, str | None]) -> Iterator[str]:
+    """Replace `${{inputs.x}}`, `${{outputs.y}}`, `${{search_space.z}}`; everything else stays, byte for byte.
+
+    Args:
+        inputs: paths and literal values; what a sweep has drawn is among them.
+    """
     for argument in argv:
-        yield _EXPRESSION.sub(lambda found: _lookup(found[1], layout.inputs, layout.outputs), argument)
+        yield _EXPRESSION.sub(lambda found: _lookup(found[1], inputs, outputs), argument)
 
 
 def _lookup(expression: str, inputs: Mapping[str, str], outputs: Mapping[str, str | None]) -> str:
     kind, _, name = expression.partition(".")
-    known = {"inputs": inputs, "outputs": outputs}.get(kind)
+    known = {"inputs": inputs, "outputs": outputs, "search_space": inputs}.get(kind)
     if known is None:
         raise SpecError(
             f"${{{{{expression}}}}} is not known", "expected ${{inputs.NAME}} or ${{outputs.NAME}}", key="arguments"

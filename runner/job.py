@@ -358,7 +358,8 @@ Component = Command | Graph | Sweep | Foreign
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is submitted. problems: what no local backend can do, all of it, in the order of the file.
+    """What is submitted. problems: what no local backend can do, all of it, in the order of the file. warnings: what is
+    taken and has no effect, as `file:line: key: …`.
 
     file: where it came from, absolute; relative paths in it were resolved against its folder. compute: the job's own.
     """
@@ -373,5 +374,6 @@ class Job:
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
     native: Mapping[str, Any] = field(default_factory=dict)
     file: Path | None = field(default=None, compare=False)

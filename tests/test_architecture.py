@@ -37,7 +37,8 @@ ROWS = (
     ("cleanup", "diagnosis", "logs", "registered", "submission"),
     ("supervisor",),
     ("engine",),
-    ("composer", "verdict", "graph", "reuse", "job_json", "builder", "backends"),
+    ("composer", "drafts", "verdict", "graph", "reuse", "job_json", "builder", "backends"),
+    ("data",),
     ("artifacts", "digests"),
     ("store", "snapshot", "spec", "bootstrapper", "docker_api", "backends.base"),
     ("plan",),
@@ -48,7 +49,8 @@ ROWS = (
 
 OWNERS = {
     "docker": ("docker_api",),
-    "azure": ("backends.azureml", "builder.registry.sign_in"),
+    "azure": ("backends.azureml", "builder.registry.sign_in", "data.azure"),
+    "fsspec": ("data.others",),
     "rattler": ("builder.conda",),
     "typer": ("cli", "console"),
     "rich": ("cli", "console"),
@@ -189,7 +191,13 @@ def test_every_foreign_import_is_a_declared_dependency() -> None:
         *(one for extra in project["optional-dependencies"].values() for one in extra),
     ]
     names = {re.split(r"[^A-Za-z0-9_-]", text)[0].lower() for text in declared}
-    importable = {"pyyaml": "yaml", "azure-ai-ml": "azure", "azure-identity": "azure", "py-rattler": "rattler"}
+    importable = {
+        "pyyaml": "yaml",
+        "azure-ai-ml": "azure",
+        "azure-identity": "azure",
+        "py-rattler": "rattler",
+        "azure-storage-blob": "azure",
+    }
     known = {importable.get(name, name) for name in names} | {"runner"} | sys.stdlib_module_names
     if "pydantic" in names:
         known.add("pydantic_core")  # one cannot be had without the other
@@ -265,7 +273,7 @@ def test_the_base_is_never_raised() -> None:
 
 # -- what a command costs -------------------------------------------------------------------------------------------
 
-HEAVY = ("docker", "azure", "pydantic", "pydantic_core", "yaml", "rich", "requests", "asyncio", "rattler")
+HEAVY = ("docker", "azure", "pydantic", "pydantic_core", "yaml", "rich", "requests", "asyncio", "rattler", "fsspec")
 
 _DUMP = """
 import sys
