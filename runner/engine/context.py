@@ -9,6 +9,7 @@ from runner.engine.publish import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
     from pathlib import Path
 
     from runner.backends.base import Backend
@@ -40,14 +41,10 @@ class Driver(Protocol):
 class Hooks:
     """What the engine has done by others; None: it is not done.
 
-    reuse: (row, plan's step, the step with its inputs in place) → an earlier run whose outputs can be taken instead.
-    completed: the same and the folder of what it left, after a step has run and completed.
     publish: (file or folder that a step left, path or URI to copy it to); any exception is the step's OutputError.
     sweep: makes the driver of a step that is a sweep; see `runner.engine.sweep.sweep_driver`.
     """
 
-    reuse: Callable[[RunRow, PlanStep, Step], RunRow | None] | None = None
-    completed: Callable[[RunRow, PlanStep, Step, Path], None] | None = None
     publish: Callable[[Path, str], object] | None = None
     sweep: Callable[[Context, Pools, RunRow, PlanStep, Path | None], Driver] | None = None
 
@@ -92,3 +89,10 @@ class Context:
         if self.secrets is None or not set(step.secrets) <= set(self.secrets):
             return None
         return {name: self.secrets[name] for name in step.secrets}
+
+    def publish(self, run: RunRow, step: Step, number: int) -> Future[str | None]:
+        """Copy what attempt `number` of a step left to where it was asked for; the result is what went wrong, or None."""
+        kept = self.store.folder(run.name).attempt(number).artifacts
+        sources = {name: kept / name / name if name in step.files else kept / name for name in step.publish}
+        targets = {name: target.replace("${{name}}", run.name) for name, target in step.publish.items()}
+        return self.publisher.start(sources, targets)

@@ -82,6 +82,11 @@ class AttemptFolder:
         """What the script left: `outputs/`, `logs/` and one folder per named output."""
         return self.root / "artifacts"
 
+    @property
+    def listing(self) -> Path:
+        """Of a step of a pipeline: all that lay in `artifacts` when it completed, by which a later change is told."""
+        return self.root / "artifacts.json"
+
 
 def remove_tree(root: Path) -> None:
     """Remove a folder with all that a script may have left in it, folders without permissions too. Missing is a no-op."""
