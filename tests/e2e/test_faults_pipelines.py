@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from runner.model import Status
 from tests.conftest import eventually
-from tests.contract.helpers import running_with, stored, supervisors
+from tests.contract.helpers import running_with, steps, stored, supervisors
 from tests.e2e.second_engine import SecondEngine
 
 if TYPE_CHECKING:
@@ -57,10 +58,10 @@ def pipeline(
     return path
 
 
-def layered(steps: int) -> dict[str, list[str]]:
+def layered(count: int) -> dict[str, list[str]]:
     """Two chains that look at each other at every third step."""
     needs: dict[str, list[str]] = {}
-    for number in range(steps):
+    for number in range(count):
         reads = [f"s{number - 2}"] if number >= 2 else []
         reads += [f"s{number - 3}"] if number >= 3 and number % 3 == 0 else []
         needs[f"s{number}"] = reads
@@ -80,11 +81,6 @@ def began(marks: Path) -> Counter[str]:
     """How often each step began, by its run's name."""
     path = marks / "ran"
     return Counter(path.read_text().split()) if path.exists() else Counter()
-
-
-def steps_of(cli: Cli, name: str) -> dict[str, dict[str, Any]]:
-    """The steps as `show --json` tells them, by name."""
-    return {each["step"]: each for each in cli.row(name)["steps"]}
 
 
 def waited(cli: Cli, name: str) -> dict[str, Any]:
@@ -109,16 +105,16 @@ def ended(cli: Cli, name: str) -> bool:
     return row is not None and row.status.terminal
 
 
-def whole(cli: Cli, name: str, marks: Path, steps: int, *, again: int = 0) -> None:
+def whole(cli: Cli, name: str, marks: Path, count: int, *, again: int = 0) -> None:
     """The run completed, each step ran exactly once (`again` of them once more), and nothing is left of it."""
     row = waited(cli, name)
     assert (row["status"], row["reason"]) == ("Completed", "Completed"), row["message"]
-    found = steps_of(cli, name)
-    assert len(found) == steps
-    assert {each["status"] for each in found.values()} == {"Completed"}
+    found = steps(cli.home, name)
+    assert len(found) == count
+    assert {each.status for each in found.values()} == {Status.COMPLETED}
     counts = began(marks)
     assert set(counts) == {f"{name}.{step}" for step in found}
-    assert sum(counts.values()) == steps + again, counts
+    assert sum(counts.values()) == count + again, counts
     for step in found:
         (made,) = (cli.home / "runs" / name / "steps" / step).glob("attempts/*/artifacts/out/done")
         assert made.read_text() == "done\n"
@@ -139,12 +135,12 @@ def test_the_supervisor_killed_at_random_moments_on_process(cli: Cli, work: Path
 @pytest.mark.slow
 @pytest.mark.docker
 def test_the_supervisor_killed_at_random_moments_on_docker(cli: Cli, work: Path, marks: Path, image: str) -> None:
-    _attacked(cli, work, marks, random.Random(_SEED), backend="docker", pipelines=1, image=image, steps=8)
+    _attacked(cli, work, marks, random.Random(_SEED), backend="docker", pipelines=1, image=image, count=8)
 
 
 def _attacked(
     cli: Cli, work: Path, marks: Path, dice: random.Random, *, backend: str, pipelines: int, image: str = "",
-    steps: int = _STEPS,
+    count: int = _STEPS,
 ) -> None:  # fmt: skip
     hits = 0
     for number in range(pipelines):
@@ -152,7 +148,7 @@ def _attacked(
         folder.mkdir()
         folder.chmod(0o777)
         job = pipeline(
-            work / f"p{number}.yml", folder, layered(steps), body=f"sleep 0.{dice.randint(1, 3)}", image=image
+            work / f"p{number}.yml", folder, layered(count), body=f"sleep 0.{dice.randint(1, 3)}", image=image
         )
         name = f"attacked-{number}"
         cli.submit(job, "--backend", backend, "--name", name)
@@ -160,7 +156,7 @@ def _attacked(
             time.sleep(dice.uniform(0, 0.8))  # the random moment itself: there is no state to wait for
             hits += kill(cli, name)
             assert cli("status", name).code == 0  # any command on a run gives it a supervisor again
-        whole(cli, name, folder, steps)
+        whole(cli, name, folder, count)
     assert hits > _KILLS * pipelines // 2, "most moments hit a supervisor, or this test tests nothing"
 
 
@@ -222,7 +218,7 @@ def test_an_engine_that_dies_in_the_middle_costs_one_attempt(
     second.crash()
     second.start()
     whole(cli, name, marks, 6, again=1)
-    assert steps_of(cli, name)["s3"]["attempts"] == 2
+    assert steps(cli.home, name)["s3"].attempts == 2
     eventually(lambda: second.docker("ps", "-aq") == "", "no container is left")
 
 
@@ -259,13 +255,13 @@ def test_a_disk_that_is_full_in_the_middle_changes_no_truth(cli: Cli, work: Path
     eventually(lambda: not record.exists() or b'"final": true' in record.read_bytes(), "the second step has ended")
     ballast.unlink()
     (row,) = cli("wait", "full", "--json", env=home, timeout=90).json
-    shown = {each["step"]: each for each in cli("show", "full", "--json", env=home).json["steps"]}
+    shown = steps(small / "home", "full")
     assert all(count == 1 for count in began(marks).values())
     if row["status"] == "Completed":
-        assert {each["status"] for each in shown.values()} == {"Completed"}
+        assert {each.status for each in shown.values()} == {Status.COMPLETED}
     else:
         assert row["reason"] == "StepFailed"
-        assert shown["s0"]["status"] == "Completed"
+        assert shown["s0"].status is Status.COMPLETED
         assert any(name in row["message"] for name in ("s1", "s2")), row["message"]
 
 
@@ -281,7 +277,7 @@ def test_two_submits_at_once_share_the_cache(cli: Cli, work: Path, marks: Path) 
         out, err = command.communicate(timeout=120)
         assert command.returncode == 0, (out + err).decode()
     for name in ("one", "two"):
-        assert {each["status"] for each in steps_of(cli, name).values()} == {"Completed"}
+        assert {each.status for each in steps(cli.home, name).values()} == {Status.COMPLETED}
     counts = began(marks)
     assert set(counts.values()) == {1}
     assert 6 <= sum(counts.values()) <= 12
@@ -289,8 +285,8 @@ def test_two_submits_at_once_share_the_cache(cli: Cli, work: Path, marks: Path) 
     done = cli("submit", job, "--backend", "process", "--name", "three", "--wait")
     assert done.code == 0, done.err
     assert began(marks) == counts
-    for step, shown in steps_of(cli, "three").items():
-        assert shown["reused_from"] in {f"one.{step}", f"two.{step}"}
+    for step, row in steps(cli.home, "three").items():
+        assert row.reused_from in {f"one.{step}", f"two.{step}"}
         (made,) = (cli.home / "runs" / "three" / "steps" / step).rglob("artifacts/out/done")
         assert made.read_text() == "done\n"
 

@@ -57,7 +57,7 @@ EVERYWHERE = (
     Sample("sweep/pipeline.yml", {"use/best/best": "best span 2: 0\n"}),
 )  # fmt: skip
 DOCKER = (
-    Sample("values/docker.yml", {"limits/limits": "     32\n268435456\n512\n"}),
+    Sample("values/docker.yml", {"limits/limits": "32\n268435456\n512\n"}),
     Sample("retry/memory.yml", {"used/used": "120 MiB\n"}),
     Sample("mixed/with-libs.yml", {"show/table/table": "| name        |    value |"}),
 )
