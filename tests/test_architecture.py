@@ -33,6 +33,7 @@ ROWS = (
     ("cli",),
     ("console",),
     ("",),  # `runner` itself: the public names, and where each is
+    ("pipeline",),
     ("api",),
     ("cleanup", "diagnosis", "logs", "registered", "submission"),
     ("supervisor",),
