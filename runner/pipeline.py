@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -198,9 +197,9 @@ class Pipeline:
         Raises:
             RunnerError: nothing was started.
         """
-        submit_job = import_module("runner.api").submit_job
-        run: Run = submit_job(self.to_job(), backend=backend, compute=compute, name=name, home=home, say=say)
-        return run
+        from runner.api import submit_job
+
+        return submit_job(self.to_job(), backend=backend, compute=compute, name=name, home=home, say=say)
 
     def _add(self, name: str, node: Node) -> Step:
         self._nodes[name] = node

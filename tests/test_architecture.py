@@ -35,8 +35,8 @@ ROWS = (
     ("",),  # `runner` itself: the public names, and where each is
     ("pipeline",),
     ("api",),
-    ("cleanup", "diagnosis", "logs", "registered", "submission"),
-    ("supervisor",),
+    ("cleanup", "diagnosis", "logs", "submission"),
+    ("supervisor", "registered"),
     ("engine", "environments"),
     ("codes",),
     ("gitcode",),

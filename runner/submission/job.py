@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import codes, composer, data, environments
+from runner import codes, composer, data, environments, registered
 from runner.backends import open_backend
 from runner.data.mltable import evaluated
 from runner.data.place import without_login
 from runner.drafts import drafts
 from runner.errors import CapabilityError, RunnerError, SpecError, UsageError
-from runner.job import DataType, Environment, Graph, Mode, Problem, Sweep
+from runner.job import DataType, Environment, Graph, Job, Mode, Problem, Sweep
 from runner.model import Step
 from runner.plan import Plan, PlanStep, Pool
 from runner.spec import config as configuration
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from runner.backends.base import Backend, Capabilities
     from runner.data import Place
     from runner.drafts import Draft, Drafts, Given
-    from runner.job import Code, Component, Job
+    from runner.job import Code, Component
     from runner.model import Limits
     from runner.spec.config import Config
     from runner.spec.mappings import Compute
@@ -52,18 +52,34 @@ class JobRequest:
     force_rerun: bool = False
 
 
-def load(
-    path: Path, sets: Sequence[tuple[str, str]], environ: Mapping[str, str], config: Path | None = None
+def loaded(
+    job: Job | str | Path,
+    sets: Sequence[tuple[str, str]],
+    store: Store,
+    environ: Mapping[str, str],
+    config: Path | None = None,
 ) -> tuple[Job, Config]:
-    """A job file with other values, and the settings that hold for its folder.
+    """A job with other values, and the settings that hold where it is.
+
+    Args:
+        job: one that is there already; a file; or `pipeline:NAME[@VERSION]`, which was registered.
+        sets: dotted key → value as typed.
+        config: the file to take instead of the project's runner.yaml.
 
     Raises:
-        SpecError: anything wrong in either, with file, line and key.
+        SpecError: anything wrong in a file, with line and key. NotFoundError, UsageError: as `runner.registered.load`.
     """
-    from runner.spec import job
+    if isinstance(job, Job):
+        if sets:
+            raise UsageError("a job made in Python takes no --set", "give the values where it is made")
+        return job, configuration.load(job.file.parent if job.file else Path.cwd(), environ, config)
+    if str(job).startswith(registered.PREFIX):
+        return registered.load(store, str(job), dict(sets)), configuration.load(Path.cwd(), environ, config)
+    from runner.spec.job import load
 
+    path = Path(job)
     settings = configuration.load(path.absolute().parent, environ, config)
-    return job.load(path, sets, components=lambda reference: names.component(settings, reference)), settings
+    return load(path, sets, components=lambda reference: names.component(settings, reference)), settings
 
 
 def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) -> Prepared:
@@ -77,6 +93,8 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
     name = _backend(request, say)
     backend = open_backend(name, store)
     try:
+        for warning in job.warnings:
+            say("note", warning)
         if job.problems:
             raise _refusal(job, name, [_line(problem) for problem in job.problems])
         found = drafts(job)
