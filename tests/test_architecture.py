@@ -34,6 +34,7 @@ ROWS = (
     ("console",),
     ("",),  # `runner` itself: the public names, and where each is
     ("api",),
+    ("steplogs",),
     ("cleanup", "diagnosis", "logs", "submission"),
     ("supervisor",),
     ("engine",),
