@@ -34,7 +34,7 @@ ROWS = (
     ("console",),
     ("",),  # `runner` itself: the public names, and where each is
     ("api",),
-    ("cleanup", "diagnosis", "logs", "registered", "submission"),
+    ("cleanup", "diagnosis", "logs", "registered", "submission", "why"),
     ("supervisor",),
     ("engine",),
     ("composer", "drafts", "verdict", "graph", "reuse", "job_json", "builder", "backends"),

@@ -76,7 +76,8 @@ def submit(  # noqa: PLR0917 - the signature is the command line
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Of a job: instead of runner.yaml.")] = None,
     force_rerun: Annotated[bool, typer.Option("--force-rerun", help="Of a pipeline: reuse no earlier step.")] = False,
     from_: Annotated[
-        str | None, typer.Option("--from", metavar="STEP", help="Of a pipeline: take over the last run up to this step.")
+        str | None,
+        typer.Option("--from", metavar="STEP", help="Of a pipeline: take over the last run up to this step."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay, show the log, exit as the script did.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; start nothing.")] = False,
@@ -101,7 +102,9 @@ def submit(  # noqa: PLR0917 - the signature is the command line
         )  # fmt: skip
         changes = submit_job.Changes(_sets(set_), config, force_rerun, from_)
         return carry_out(lambda store: submit_job.prepared(str(script), named, changes, store, build=not dry_run), show)
-    submit_job.refuse_options_of_jobs({"--set": set_, "--config": config, "--force-rerun": force_rerun, "--from": from_})
+    submit_job.refuse_options_of_jobs(
+        {"--set": set_, "--config": config, "--force-rerun": force_rerun, "--from": from_}
+    )
     if libs is not None and image is not None:
         raise UsageError("--libs and --image both choose the image", "leave one of them out")
     request = Request(

@@ -120,7 +120,9 @@ def _backend(request: JobRequest, say: Say) -> str:
         chosen = {each.backend: name for name, each in known.items() if each is not None and each.backend is not None}
         if len(chosen) > 1:
             told = ", ".join(f"{name} on {backend}" for backend, name in chosen.items())
-            raise UsageError(f"runner.yaml puts computes of this job on different backends: {told}", "choose one: --backend")
+            raise UsageError(
+                f"runner.yaml puts computes of this job on different backends: {told}", "choose one: --backend"
+            )
         for backend, name in chosen.items():
             say("backend", f"{backend}   (runner.yaml: computes: {name}; --backend to choose)")
             return str(backend)
@@ -204,7 +206,9 @@ class _Settling:
         try:
             place = data.resolve(uri, self._config, where=where)
             if place.path is None and data.without_login(place.url) != place.url:
-                raise where.error("an output's address may not hold a login, since it would be kept", f"shorten {place}")
+                raise where.error(
+                    "an output's address may not hold a login, since it would be kept", f"shorten {place}"
+                )
         except RunnerError as error:
             self.lines.append(_told(error))
             return None
