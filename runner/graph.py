@@ -35,11 +35,6 @@ def draw(plan: Plan, form: str, statuses: Mapping[str, str] | None = None) -> st
     return "\n".join(lines)
 
 
-def as_text(plan: Plan, statuses: Mapping[str, str] | None = None) -> str:
-    """The plan as a text tree; see `draw`."""
-    return draw(plan, "text", statuses)
-
-
 # -- what all of them draw --------------------------------------------------------------------------------------------
 
 

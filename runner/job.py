@@ -173,7 +173,8 @@ class Environment:
     """What names the image. One of: `libs`; `image` (with `conda`, conda packages on top of it); `context`, a folder to
     build; `reference`, a name that Azure ML knows. paths are absolute.
 
-    conda: the file, or its content where it stood inline.
+    conda: the file, or its content where it stood inline. local: a name that runner.yaml maps to this machine's own
+    programs and libraries (`local: true`), for the backend process; then nothing else is given.
     """
 
     image: str | None = None
@@ -182,6 +183,7 @@ class Environment:
     dockerfile: str | None = None
     libs: Path | None = None
     reference: str | None = None
+    local: bool = False
     where: Where = NOWHERE
 
 

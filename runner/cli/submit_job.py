@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,10 +85,12 @@ def refuse_options_of_jobs(given: Mapping[str, object]) -> None:
 
 def prepared(target: str, named: Named, changes: Changes, store: Store, *, build: bool) -> Prepared:
     """Everything decided of a job file or registered pipeline."""
-    from runner.submission import job
+    from runner.submission.job import JobRequest, load, prepare
 
-    request = job.JobRequest(
-        job.load(target, changes.sets, store=store, config=changes.config),
+    job, config = load(Path(target), changes.sets, os.environ, changes.config)
+    request = JobRequest(
+        job,
+        config,
         backend=named.backend,
         compute=named.compute,
         name=named.name,
@@ -96,6 +99,5 @@ def prepared(target: str, named: Named, changes: Changes, store: Store, *, build
         tags=named.tags,
         secrets=named.secrets,
         force_rerun=changes.force_rerun,
-        start_from=changes.start_from,
     )
-    return job.prepare(request, store, console.say, build=build)
+    return prepare(request, store, console.say, build=build)

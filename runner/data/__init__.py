@@ -5,7 +5,7 @@ Cheap to import: clients of https, Azure, S3 and Google are loaded when an addre
 
 from runner.data.fetch import fetch
 from runner.data.place import Place
-from runner.data.publish import publish
+from runner.data.publish import check_publish, publish
 from runner.data.resolve import resolve
 
-__all__ = ["Place", "fetch", "publish", "resolve"]
+__all__ = ["Place", "check_publish", "fetch", "publish", "resolve"]

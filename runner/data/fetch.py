@@ -53,7 +53,8 @@ def fetch(
     """
     if place.path is not None:
         return _local(place, place.path, folder=folder)
-    shelf = Shelf(cache, identity(place.url) + (f"\n{pattern}" if pattern else ""))
+    same = identity(place.url) if place.url.startswith("http") else identity(place.url).rstrip("/")
+    shelf = Shelf(cache, same + (f"\n{pattern}" if pattern else ""))
     with shelf.alone(lambda: say(f"{place}: waiting for another runner that is having it")):
         if folder is not True and not urlsplit(place.url).path.endswith("/"):
             try:
@@ -174,7 +175,7 @@ def _tree(
         aside = shelf.aside(name)
         got = download(listed[name].source, aside, None, shown=f"{place}: {name}", say=say, patience=patience)
         if got is not None:
-            here[name] = shelf.keep(aside, got.validator)
+            here[name] = shelf.keep(aside, listed[name].validator)  # a listing may say it otherwise than the file does
 
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:

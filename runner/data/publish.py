@@ -51,6 +51,17 @@ def publish(local: Path, place: Place, say: Callable[[str], None]) -> None:
     say(f"{place}  {human_size(sum(path.lstat().st_size for path in _files(local)))}")
 
 
+def check_publish(place: Place) -> None:
+    """Refuse a place that `publish` would refuse, before anything starts.
+
+    Raises:
+        SpecError: as `publish`.
+    """
+    if place.path is not None:
+        _refuse_foreign(place, place.path)
+        _refuse_outside(place, place.path)
+
+
 def _refuse_foreign(place: Place, target: Path) -> None:
     """A checkout's runner.yaml must not decide that files of the user's are written over."""
     origin = place.origin

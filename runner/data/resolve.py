@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from runner.data.place import Place, without_login
+from runner.data.place import Place, identity, without_login
 from runner.job import NOWHERE, DataType, Where
 from runner.spec import names
 from runner.spec.yamldoc import nearest
@@ -83,7 +83,7 @@ class _Walk:
 
     def _mirrored(self, uri: str) -> str | None:
         """What `urls:` makes of it; None where no line is for it."""
-        whole, _, query = uri.partition("?")
+        whole, _, query = identity(uri).partition("?")  # a login is for the address that it stands in, not for a mirror
         best = max((prefix for prefix in self.config.urls if _begins(whole, prefix)), key=len, default=None)
         if best is None:
             return None

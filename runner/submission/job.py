@@ -10,24 +10,25 @@ from typing import TYPE_CHECKING
 
 from runner import codes, composer, data, environments
 from runner.backends import open_backend
+from runner.data.mltable import evaluated
+from runner.data.place import without_login
 from runner.drafts import drafts
 from runner.errors import CapabilityError, RunnerError, SpecError, UsageError
-from runner.job import Command, DataType, Environment, Foreign, Graph, Mode, Problem, Sweep
+from runner.job import DataType, Environment, Graph, Mode, Problem, Sweep
 from runner.model import Step
 from runner.plan import Plan, PlanStep, Pool
 from runner.spec import config as configuration
 from runner.spec import names
-from runner.submission.accepting import WHOLE, Prepared
+from runner.submission.accepting import WHOLE, CodeFolder, Prepared
 from runner.submission.choices import check_arguments, check_limits, choose_backend
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Mapping, Sequence
 
     from runner.backends.base import Backend, Capabilities
     from runner.data import Place
     from runner.drafts import Draft, Drafts, Given
-    from runner.job import Component, Job, Where
+    from runner.job import Code, Component, Job
     from runner.model import Limits
     from runner.spec.config import Config
     from runner.spec.mappings import Compute
@@ -100,18 +101,18 @@ class _Settled:
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """What the plan is made of. codes: by the digest of their content."""
+    """What the plan is made of. codes: by the digest of their content. image_names: image id → what to call it."""
 
     steps: tuple[PlanStep, ...]
     codes: Mapping[str, codes.Taken]
-    image_name: str | None
+    image_names: Mapping[str, str]
 
 
 # -- decisions ------------------------------------------------------------------------------------------------------
 
 
 def _backend(request: JobRequest, say: Say) -> str:
-    """--backend; else what runner.yaml says of the job's computes; else --compute other than local; else Docker, else process.
+    """--backend; else what runner.yaml says of the job's computes; else as for scripts.
 
     A `compute:` inside a file never by itself sends work to a cloud.
     """
@@ -173,7 +174,7 @@ class _Settling:
         limits = _limits(draft.command.limits, compute, can)
         environment = self._environment(draft.command.environment)
         places = {name: place for name, given in draft.data.items() if (place := self._input(given)) is not None}
-        publish = {name: place for name, path in draft.publish.items() if (place := self._output(path)) is not None}
+        publish = {name: to for name, path in draft.publish.items() if (to := self._output(path)) is not None}
         for what, why, way in composer.problems(Step(draft.name, draft.argv, limits=limits), can):
             self.lines.append(_line(Problem("limits", f"{what}: {why}", way, draft.command.where)))
         return _Settled(draft, limits, compute, environment, places, publish)
@@ -205,14 +206,16 @@ class _Settling:
         uri = path if "://" in path or path.startswith(("/", "azureml:")) else str(self._folder / path)
         try:
             place = data.resolve(uri, self._config, where=where)
-            if place.path is None and data.without_login(place.url) != place.url:
+            data.check_publish(place)
+            if place.path is None and without_login(place.url) != place.url:
                 raise where.error(
                     "an output's address may not hold a login, since it would be kept", f"shorten {place}"
                 )
         except RunnerError as error:
             self.lines.append(_told(error))
             return None
-        return str(place.path or place.url)
+        # What ends in a slash is a folder, into which a file goes under its own name.
+        return f"{place.path}{'/' * uri.endswith('/')}" if place.path else place.url
 
 
 def _limits(limits: Limits, compute: Compute | None, can: Capabilities) -> Limits:
@@ -247,30 +250,52 @@ def _steps(
     request: JobRequest, settled: Sequence[_Settled], backend: Backend, store: Store, say: Say, *, build: bool
 ) -> _Steps:
     """Fetch, build, read: each thing once, however many steps use it."""
-    taken = codes.take_all([each.draft.command.code for each in settled], store)
-    for note in dict.fromkeys(note for each in taken for note in each.snapshot.notes):
-        say("note", note)
+    taken = _codes(settled, store, say)
     images: Sequence[environments.Image | None] = [None] * len(settled)
     if backend.capabilities.images:
         images = environments.resolve_all([each.environment for each in settled], say, build=build)
-    fetched = _fetched(settled, store, say)
+    fetched = _fetched(request, settled, store, say)
     made = [
-        _plan_step(request, each, fetched, code.digest, image.id if image else None)
-        for each, code, image in zip(settled, taken, images, strict=True)
+        _plan_step(request, each, fetched, taken, image.id if image else None)
+        for each, image in zip(settled, images, strict=True)
     ]
-    shown = {image.name for image in images if image is not None}
-    return _Steps(tuple(made), {each.digest: each for each in taken}, shown.pop() if len(shown) == 1 else None)
+    return _Steps(
+        tuple(made),
+        dict(taken.values()),
+        {image.id: image.name for image in images if image is not None},
+    )
 
 
-def _fetched(settled: Sequence[_Settled], store: Store, say: Say) -> dict[tuple[str, Mode], Path]:
-    found: dict[tuple[str, Mode], Path] = {}
+def _codes(settled: Sequence[_Settled], store: Store, say: Say) -> dict[Code, tuple[str, codes.Taken]]:
+    """The code of all steps, each with the digest of its content."""
+    wanted = list(dict.fromkeys(code for each in settled if (code := each.draft.command.code) is not None))
+    found = codes.take_all(wanted, store.cache, without=store.home)
+    for note in dict.fromkeys(note for each in found for note in each.notes):
+        say("note", note)
+    return {code: (codes.digest(each.snapshot, each.folder), each) for code, each in zip(wanted, found, strict=True)}
+
+
+def _fetched(
+    request: JobRequest, settled: Sequence[_Settled], store: Store, say: Say
+) -> dict[tuple[str, Mode, bool | None], Path]:
+    found: dict[tuple[str, Mode, bool | None], Path] = {}
     for each in settled:
         for name, place in each.places.items():
-            mode = each.draft.data[name].mode
-            key = (place.uri, mode)
-            if key not in found and not _passed_on(place, mode):
-                found[key] = data.bring(place, mode, store.cache, say)
+            key = _wanted(each, name)
+            if key not in found and not _passed_on(place, key[1]):
+                path = data.fetch(place, store.cache / "data", lambda text: say("data", text), folder=key[2])
+                if key[1] in {Mode.EVAL_MOUNT, Mode.EVAL_DOWNLOAD}:
+                    path = evaluated(path, request.config, store.cache / "data", lambda text: say("data", text))
+                found[key] = path
     return found
+
+
+def _wanted(each: _Settled, name: str) -> tuple[str, Mode, bool | None]:
+    """What makes two inputs the same: the place, the mode, and whether a folder or a file is wanted (None: either)."""
+    declared = each.draft.command.inputs.get(name)
+    kind = each.draft.data[name].data.type or (declared.type if declared else None)
+    folder = {DataType.URI_FILE: False, DataType.URI_FOLDER: True, DataType.MLTABLE: True}.get(kind) if kind else None
+    return each.places[name].uri, each.draft.data[name].mode, folder
 
 
 def _passed_on(place: Place, mode: Mode) -> bool:
@@ -279,12 +304,16 @@ def _passed_on(place: Place, mode: Mode) -> bool:
 
 
 def _plan_step(
-    request: JobRequest, each: _Settled, fetched: Mapping[tuple[str, Mode], Path], code: str, image: str | None
+    request: JobRequest,
+    each: _Settled,
+    fetched: Mapping[tuple[str, Mode, bool | None], Path],
+    taken: Mapping[Code, tuple[str, codes.Taken]],
+    image: str | None,
 ) -> PlanStep:
     draft, command = each.draft, each.draft.command
-    places = {name: (place, draft.data[name].mode) for name, place in each.places.items()}
-    direct = {name: place.url for name, (place, mode) in places.items() if _passed_on(place, mode)}
-    inputs = {name: str(fetched[place.uri, mode]) for name, (place, mode) in places.items() if name not in direct}
+    modes = {name: draft.data[name].mode for name in each.places}
+    direct = {name: place.url for name, place in each.places.items() if _passed_on(place, modes[name])}
+    inputs = {name: str(fetched[_wanted(each, name)]) for name in each.places if name not in direct}
     step = Step(
         name=draft.name.rpartition(".")[2],
         argv=draft.argv,
@@ -297,15 +326,21 @@ def _plan_step(
         retry=command.retry,
         parameters={**draft.parameters, **direct},
         files=tuple(name for name, output in command.outputs.items() if output.type is DataType.URI_FILE),
-        writable=tuple(name for name, (_, mode) in places.items() if mode is Mode.RW_MOUNT and name in inputs),
+        writable=tuple(name for name in inputs if modes[name] is Mode.RW_MOUNT),
         publish=each.publish,
     )
     check_limits(step)
     check_arguments(step)
     return PlanStep(
-        draft.name, step, draft.upstream, code, request.compute or draft.compute, reusable=command.deterministic,
-        sweep=draft.sweep, display_name=draft.display_name,
-    )  # fmt: skip
+        name=draft.name,
+        step=step,
+        upstream=draft.upstream,
+        code=taken[command.code][0] if command.code else None,
+        compute=request.compute or draft.compute,
+        reusable=command.deterministic,
+        sweep=draft.sweep,
+        display_name=draft.display_name,
+    )
 
 
 # -- the whole ------------------------------------------------------------------------------------------------------
@@ -315,11 +350,10 @@ def _prepared(request: JobRequest, found: Drafts, settled: Sequence[_Settled], m
     job = request.job
     title = job.display_name or (job.file.name if job.file else "job")
     experiment = request.experiment or job.experiment or (job.file.parent.name if job.file else "") or "default"
-    single = found.single
-    (first, *_) = made.steps or (None,)
-    if first is None:
+    if not made.steps:
         raise SpecError("the pipeline has no steps", key="jobs", file=str(job.file or "the job"))
-    code = {key: each.folder for key, each in made.codes.items()}
+    first, single = made.steps[0], found.single
+    code = {key: CodeFolder(each.folder, each.snapshot) for key, each in made.codes.items()}
     plan = None if single else Plan(
         made.steps, found.outputs, bool(found.settings.continue_on_step_failure),
         request.force_rerun or bool(found.settings.force_rerun), dict(_pools(request, settled)), {key: key for key in code},
@@ -328,10 +362,11 @@ def _prepared(request: JobRequest, found: Drafts, settled: Sequence[_Settled], m
         title=title,
         step=first.step if single else Step(title, (title,), secrets=tuple(request.secrets)),
         backend=backend,
-        image_name=made.image_name,
+        image_names=made.image_names,
         codes={WHOLE: code[first.code]} if single and first.code is not None else code,
         experiment=experiment,
         plan=plan,
+        kind="script" if single else ("sweep" if isinstance(job.component, Sweep) else "pipeline"),
         name=request.name or job.name,
         description=request.description or job.description,
         tags={**job.tags, **request.tags},
