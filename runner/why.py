@@ -79,6 +79,8 @@ def explain(store: Store, row: RunRow) -> Explanation:
 def _obstacle(store: Store, row: RunRow) -> str | None:
     plan = store.plan(store.root_of(row))
     step = next(each for each in plan.steps if each.name == row.path)
+    if plan.taken and plan.force_rerun:
+        return "it was asked for with --from, or depends on what was"
     return reuse.obstacle(step, force_rerun=plan.force_rerun)
 
 

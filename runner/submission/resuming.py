@@ -55,15 +55,15 @@ def resumed(store: Store, run: RunRow, from_step: str | None, secrets: Mapping[s
         kind=run.kind,
         codes=codes,
         experiment=run.experiment,
-        plan=replace(plan, taken=taken),
+        plan=_begun(plan, taken, from_step),
         description=run.description,
         tags=run.tags,
         secrets=_secrets(plan, taken, secrets),
     )
 
 
-def taken_over(store: Store, plan: Plan, *, experiment: str, title: str, from_step: str) -> Mapping[str, str]:
-    """For `Plan.taken`, with `submit --from`: what is not run is taken from the last run of that experiment and title.
+def begun_at(store: Store, plan: Plan, *, experiment: str, title: str, from_step: str) -> Plan:
+    """The plan of `submit --from`: what is not run is taken from the last run of that experiment and title.
 
     Raises:
         NotFoundError: there is no such run, or the plan has no such step.
@@ -71,10 +71,15 @@ def taken_over(store: Store, plan: Plan, *, experiment: str, title: str, from_st
     """
     for run in store.list(experiment=experiment):
         if run.composed and run.title == title and run.status.terminal:
-            return reuse.taken_over(plan, earlier(store, run), from_step)
+            return _begun(plan, reuse.taken_over(plan, earlier(store, run), from_step), from_step)
     raise NotFoundError(
         f"--from {from_step}: no run of {title} in the experiment {experiment} has ended before", "leave out --from"
     )
+
+
+def _begun(plan: Plan, taken: Mapping[str, str], from_step: str | None) -> Plan:
+    """Who names a step wants it to run, not to be reused."""
+    return replace(plan, taken=taken, force_rerun=plan.force_rerun or from_step is not None)
 
 
 def earlier(store: Store, run: RunRow) -> Mapping[str, reuse.Earlier]:
