@@ -36,7 +36,7 @@ ROWS = (
     ("pipeline",),
     ("api",),
     ("steplogs",),
-    ("cleanup", "diagnosis", "logs", "submission"),
+    ("cleanup", "diagnosis", "logs", "submission", "why"),
     ("supervisor", "registered"),
     ("engine", "environments"),
     ("codes",),
