@@ -40,9 +40,10 @@ ROWS = (
     ("composer", "verdict", "builder", "backends"),
     ("artifacts",),
     ("store", "snapshot", "spec", "bootstrapper", "docker_api", "backends.base"),
+    ("sweeps",),
     ("plan",),
     ("job",),
-    ("model", "assets", "names"),
+    ("model", "assets", "names", "tracking"),
     ("errors",),
 )
 
@@ -56,6 +57,7 @@ OWNERS = {
     "pydantic": ("spec",),
     "pathspec": ("snapshot",),
     "sqlite3": ("store",),
+    "optuna": ("sweeps.bayesian",),
 }
 """Who may import what. A dependency with one owner can be replaced, and its errors are translated in one place."""
 
@@ -265,7 +267,19 @@ def test_the_base_is_never_raised() -> None:
 
 # -- what a command costs -------------------------------------------------------------------------------------------
 
-HEAVY = ("docker", "azure", "pydantic", "pydantic_core", "yaml", "rich", "requests", "asyncio", "rattler")
+HEAVY = (
+    "docker",
+    "azure",
+    "pydantic",
+    "pydantic_core",
+    "yaml",
+    "rich",
+    "requests",
+    "asyncio",
+    "rattler",
+    "optuna",
+    "mlflow",
+)
 
 _DUMP = """
 import sys
