@@ -12,7 +12,8 @@ from runner.errors import ConflictError, NotFoundError, UsageError
 from runner.model import Limits, Outcome, Reason, RetryPolicy, Status
 from runner.spec import values
 from runner.store import Store
-from runner.submission import Request, accept, prepare
+from runner.submission.accepting import accept
+from runner.submission.script import Request, prepare
 from runner.supervisor import ensure
 
 if TYPE_CHECKING:

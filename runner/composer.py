@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from itertools import combinations
 from pathlib import PurePosixPath
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 _EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
 RESERVED_OUTPUTS = frozenset(COLLECTED)
 """Always collected, under these names; so no named output can be called so."""
+
+_LONGEST_NAME = 120
+"""Of a run, within a task's key: a file's name may have 255 bytes, and the store's id, number and prefixes come on top."""
 
 
 def variable_name(kind: str, name: str) -> str:
@@ -49,9 +53,10 @@ def check_names(step: Step) -> None:
     for name in RESERVED_OUTPUTS & set(step.outputs):
         raise SpecError(f"./{name} is always collected", "choose another name", key=f"--output {name}")
     _check_folders(step)
+    inputs = {**step.inputs, **step.parameters}
     for argument in step.argv:
         for expression in _EXPRESSION.findall(argument):
-            _lookup(expression, step.inputs, step.outputs)
+            _lookup(expression, inputs, step.outputs)
 
 
 def _check_folders(step: Step) -> None:
@@ -91,6 +96,8 @@ def _problems(step: Step, can: Capabilities) -> Iterator[str]:
         yield f"--gpus {limits.gpus}: it cannot assign GPUs → leave it out: the script sees all GPUs of this machine"
     if limits.shm_bytes is not None and not can.shm:
         yield "--shm-size: it cannot change /dev/shm → leave it out, or --backend docker"
+    if limits.ulimits and not can.ulimits:
+        yield f"ulimit {', '.join(limits.ulimits)}: it cannot set limits of processes → leave it out, or --backend docker"
     if step.secrets and not can.secrets:
         yield "--secret: it cannot pass secrets unseen → --backend docker"
 
@@ -112,22 +119,26 @@ def compose_task(
     Args:
         secrets: their values; None when the process that held them is gone.
     """
+    inputs = {**step.parameters, **layout.inputs}
+    outputs = {name: f"{path}/{name}" if name in step.files else path for name, path in layout.outputs.items()}
     env = {
         **step.env,
         "RUNNER_RUN": run,
         "RUNNER_EXPERIMENT": experiment,
         "RUNNER_ATTEMPT": str(number),
-        **{variable_name("INPUT", name): path for name, path in layout.inputs.items()},
-        **{variable_name("OUTPUT", name): path for name, path in layout.outputs.items()},
+        **_as_azure(run, experiment, step.parameters, inputs, outputs),
+        **{variable_name("INPUT", name): value for name, value in inputs.items()},
+        **{variable_name("OUTPUT", name): path for name, path in outputs.items()},
     }
     labels = {"runner.store": store_id, "runner.run": run, "runner.step": step.name, "runner.attempt": str(number)}
     return Task(
         key=task_key(store_id, run, number),
-        argv=tuple(substitute(step.argv, layout)),
+        argv=tuple(substitute(step.argv, inputs, outputs)),
         image=step.image,
         env=env,
         inputs=step.inputs,
         outputs=step.outputs,
+        writable=frozenset(step.writable),
         secrets=secrets if step.secrets else {},
         limits=step.limits,
         box=box,
@@ -136,20 +147,41 @@ def compose_task(
     )
 
 
+def _as_azure(
+    run: str, experiment: str, parameters: Mapping[str, str], inputs: Mapping[str, str], outputs: Mapping[str, str]
+) -> dict[str, str]:
+    """What scripts written for Azure ML look at (names as its containers have them). A child's run is `ROOT.STEP`."""
+    return {
+        "AZUREML_RUN_ID": run,
+        "AZUREML_ROOT_RUN_ID": run.partition(".")[0],
+        "AZUREML_EXPERIMENT_ID": experiment,
+        "AZUREML_ARM_PROJECT_NAME": experiment,
+        **{f"AZURE_ML_INPUT_{name}": value for name, value in inputs.items()},
+        **{f"AZUREML_PARAMETER_{name}": value for name, value in parameters.items()},
+        **{f"AZURE_ML_OUTPUT_{name}": path for name, path in outputs.items()},
+    }
+
+
 def task_key(store_id: str, run: str, number: int) -> str:
-    """Unique over all stores, and fit for a container's name."""
+    """Unique over all stores, and fit for a container's name and a file's: a run deep in a pipeline has a long one."""
+    if len(run) > _LONGEST_NAME:
+        run = f"{run[:_LONGEST_NAME]}-{hashlib.sha256(run.encode()).hexdigest()[:16]}"
     return f"{store_id}-{run}-{number}"
 
 
-def substitute(argv: Iterable[str], layout: Layout) -> Iterator[str]:
-    """Replace `${{inputs.x}}` and `${{outputs.y}}` by paths; everything else stays, byte for byte."""
+def substitute(argv: Iterable[str], inputs: Mapping[str, str], outputs: Mapping[str, str | None]) -> Iterator[str]:
+    """Replace `${{inputs.x}}`, `${{outputs.y}}`, `${{search_space.z}}`; everything else stays, byte for byte.
+
+    Args:
+        inputs: paths and literal values; what a sweep has drawn is among them.
+    """
     for argument in argv:
-        yield _EXPRESSION.sub(lambda found: _lookup(found[1], layout.inputs, layout.outputs), argument)
+        yield _EXPRESSION.sub(lambda found: _lookup(found[1], inputs, outputs), argument)
 
 
 def _lookup(expression: str, inputs: Mapping[str, str], outputs: Mapping[str, str | None]) -> str:
     kind, _, name = expression.partition(".")
-    known = {"inputs": inputs, "outputs": outputs}.get(kind)
+    known = {"inputs": inputs, "outputs": outputs, "search_space": inputs}.get(kind)
     if known is None:
         raise SpecError(
             f"${{{{{expression}}}}} is not known", "expected ${{inputs.NAME}} or ${{outputs.NAME}}", key="arguments"

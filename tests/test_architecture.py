@@ -37,7 +37,7 @@ ROWS = (
     ("cleanup", "diagnosis", "logs", "submission"),
     ("supervisor",),
     ("engine",),
-    ("composer", "verdict", "builder", "backends"),
+    ("composer", "drafts", "verdict", "builder", "backends"),
     ("artifacts",),
     ("store", "snapshot", "spec", "bootstrapper", "docker_api", "backends.base"),
     ("sweeps",),

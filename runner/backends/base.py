@@ -37,6 +37,7 @@ class Capabilities:
     memory: bool
     gpus: bool
     shm: bool
+    ulimits: bool
     secrets: bool
     isolates: bool
     """Processes of the script cannot outlive the task, whatever they do."""
@@ -82,7 +83,7 @@ class Task:
         argv: the user's command, inputs and outputs already replaced by the paths of `layout`.
         image: image id or digest; None on a backend without images.
         env: plain variables of the script. No secret is ever among them.
-        inputs: name → absolute path on this machine, shown to the script read-only.
+        inputs: name → absolute path on this machine, shown to the script read-only. writable: those that it may write to.
         outputs: name → folder inside the working directory that is collected, or None for `<outputs>/<name>`.
         secrets: name → value, in memory only; None when they were lost with the process that held them.
         box: the attempt's folder. log: the file that receives the script's stdout and stderr, byte for byte.
@@ -100,6 +101,7 @@ class Task:
     box: Box
     log: Path
     labels: Mapping[str, str] = field(default_factory=dict)
+    writable: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

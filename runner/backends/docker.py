@@ -103,7 +103,14 @@ class DockerBackend:
         self._engine = engine or Engine()
         # On another machine there is no tmpfs of ours to hand secrets over, and they go nowhere else.
         self.capabilities = Capabilities(
-            images=True, cpus=True, memory=True, gpus=True, shm=True, secrets=self._engine.local, isolates=True
+            images=True,
+            cpus=True,
+            memory=True,
+            gpus=True,
+            shm=True,
+            ulimits=True,
+            secrets=self._engine.local,
+            isolates=True,
         )
         self._selector = selectors.DefaultSelector()
         self._watched: dict[Handle, _Watched] = {}
@@ -142,6 +149,12 @@ class DockerBackend:
             host["NanoCpus"] = round(limits.cpus * 1e9)
         if limits.shm_bytes is not None:
             host["ShmSize"] = limits.shm_bytes
+        if limits.ulimits:
+            host["Ulimits"] = [
+                {"Name": name, "Soft": soft, "Hard": hard} for name, (soft, hard) in limits.ulimits.items()
+            ]
+        if limits.host_ipc:
+            host["IpcMode"] = "host"
         if limits.gpus is not None:
             host["DeviceRequests"] = [{"Count": limits.gpus, "Capabilities": [["gpu"]]}]
         config: dict[str, object] = {
@@ -177,7 +190,10 @@ class DockerBackend:
             return []
         # Bind mounts by the API fail on a missing source, where `-v` would create it.
         mounts = [_bind(str(task.box.root), _BOX, read_only=False)]
-        mounts += [_bind(source, _input_target(name, source)) for name, source in task.inputs.items()]
+        mounts += [
+            _bind(source, _input_target(name, source), read_only=name not in task.writable)
+            for name, source in task.inputs.items()
+        ]
         if image.python is not None and not image.carries:
             mounts.append(_bind(str(self._staged()), _INJECTED))
         if task.secrets != {}:

@@ -36,7 +36,7 @@ _COPIER_S = 10.0
 """A process that escaped everything may hold the log open for ever; so long the end waits for it."""
 
 _CAPABILITIES = Capabilities(
-    images=False, cpus=False, memory=False, gpus=False, shm=False, secrets=True, isolates=False
+    images=False, cpus=False, memory=False, gpus=False, shm=False, ulimits=False, secrets=True, isolates=False
 )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from runner.model import Outcome
     from runner.store import RunRow, Store
-    from runner.submission import Request
+    from runner.submission.script import Request
 
 script_args: list[str] = []
 """What stood after `--`; put here by `main`, which cuts it off before any parser sees it."""
@@ -71,7 +71,7 @@ def submit(  # noqa: PLR0917 - the signature is the command line
     """Run a script. What follows `--` is the script's, untouched: runner submit train.R --wait -- --rounds 50."""
     from runner.api import parse_reason
     from runner.model import Limits, RetryPolicy
-    from runner.submission import Request
+    from runner.submission.script import Request
 
     if libs is not None and image is not None:
         raise UsageError("--libs and --image both choose the image", "leave one of them out")
@@ -106,7 +106,8 @@ def submit(  # noqa: PLR0917 - the signature is the command line
 
 def _carry_out(request: Request, *, wait: bool, dry_run: bool, json: bool) -> int:
     from runner.store import Store
-    from runner.submission import accept, prepare, preview
+    from runner.submission.accepting import accept, preview
+    from runner.submission.script import prepare
     from runner.supervisor import ensure
 
     store = Store()

@@ -74,18 +74,18 @@ def test_folders_beside_each_other_are_fine() -> None:
     ],
 )
 def test_substitution(argument: str, expected: str) -> None:
-    assert list(substitute([argument], LAYOUT)) == [expected]
+    assert list(substitute([argument], LAYOUT.inputs, LAYOUT.outputs)) == [expected]
 
 
 @given(st.binary(max_size=40).filter(lambda raw: b"${{" not in raw and b"\0" not in raw))
 def test_everything_else_stays_byte_for_byte(raw: bytes) -> None:
-    (found,) = substitute([os.fsdecode(raw)], LAYOUT)
+    (found,) = substitute([os.fsdecode(raw)], LAYOUT.inputs, LAYOUT.outputs)
     assert os.fsencode(found) == raw
 
 
 def test_what_is_put_in_is_not_looked_at_again() -> None:
     layout = Layout("/work", "/home", {"a": "/x/${{inputs.b}}", "b": "/b"}, {})
-    assert list(substitute(["${{inputs.a}}"], layout)) == ["/x/${{inputs.b}}"]
+    assert list(substitute(["${{inputs.a}}"], layout.inputs, layout.outputs)) == ["/x/${{inputs.b}}"]
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,12 @@ def test_an_expression_that_names_nothing(argument: str, message: str) -> None:
 
 # -- capabilities ---------------------------------------------------------------------------------------------------
 
-NOTHING = Capabilities(images=False, cpus=False, memory=False, gpus=False, shm=False, secrets=False, isolates=False)
-EVERYTHING = Capabilities(images=True, cpus=True, memory=True, gpus=True, shm=True, secrets=True, isolates=True)
+NOTHING = Capabilities(
+    images=False, cpus=False, memory=False, gpus=False, shm=False, ulimits=False, secrets=False, isolates=False
+)
+EVERYTHING = Capabilities(
+    images=True, cpus=True, memory=True, gpus=True, shm=True, ulimits=True, secrets=True, isolates=True
+)
 GREEDY = step(
     image="r:1", secrets=("TOKEN",), limits=Limits(cpus=2, memory_bytes=2**30, gpus=1, shm_bytes=2**20)
 )  # fmt: skip
@@ -142,10 +146,36 @@ def test_a_task_has_every_path_and_variable_in_place() -> None:
     assert task.env == {
         "A": "1", "RUNNER_RUN": "otter", "RUNNER_EXPERIMENT": "churn", "RUNNER_ATTEMPT": "2",
         "RUNNER_INPUT_DATA": "/mnt/inputs/data/x.csv", "RUNNER_INPUT_B": "/in/b", "RUNNER_OUTPUT_MODEL": "/out/model",
+        "AZUREML_RUN_ID": "otter", "AZUREML_ROOT_RUN_ID": "otter", "AZUREML_EXPERIMENT_ID": "churn",
+        "AZUREML_ARM_PROJECT_NAME": "churn", "AZURE_ML_INPUT_data": "/mnt/inputs/data/x.csv",
+        "AZURE_ML_INPUT_b": "/in/b", "AZURE_ML_OUTPUT_model": "/out/model",
     }  # fmt: skip
     assert task.key == task_key("0123", "otter", 2) == "0123-otter-2"
     assert task.labels["runner.run"] == "otter"
     assert "value" not in str((task.argv, task.env, task.labels))
+
+
+def test_literals_files_and_the_search_space_are_in_place() -> None:
+    text = "fit --lr ${{search_space.lr}} --seed ${{inputs.seed}} --in ${{inputs.data}} --out ${{outputs.model}}"
+    wanted = step(
+        argv=("bash", "-c", text), inputs={"data": "/host/x.csv"}, outputs={"model": None}, files=("model",),
+        parameters={"seed": "1", "lr": "0.1"}, writable=("data",),
+    )  # fmt: skip
+    task = compose_task(
+        wanted, run="otter.train", experiment="churn", number=1, store_id="0", secrets={}, box=Box(Path("/box")),
+        log=Path("/log"), layout=LAYOUT,
+    )  # fmt: skip
+    assert task.argv[2] == "fit --lr 0.1 --seed 1 --in /mnt/inputs/data/x.csv --out /out/model/model"
+    assert task.env["AZUREML_PARAMETER_seed"] == "1"
+    assert task.env["RUNNER_OUTPUT_MODEL"] == task.env["AZURE_ML_OUTPUT_model"] == "/out/model/model"
+    assert (task.env["AZUREML_RUN_ID"], task.env["AZUREML_ROOT_RUN_ID"]) == ("otter.train", "otter")
+    assert task.writable == {"data"}
+
+
+def test_a_key_is_a_file_s_name_however_deep_the_step_lies() -> None:
+    deep = "otter." + ".".join("outer" * 20 for _ in range(9))
+    assert len(task_key("0" * 16, deep + "a", 12)) < 200
+    assert task_key("0", deep + "a", 1) != task_key("0", deep + "b", 1)
 
 
 def test_secrets_that_are_not_asked_for_reach_no_task() -> None:

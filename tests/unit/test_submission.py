@@ -12,7 +12,8 @@ from runner import snapshot
 from runner.errors import CodeFolderError, StoreError, UsageError
 from runner.model import Status
 from runner.store import Store
-from runner.submission import Request, accept, prepare
+from runner.submission.accepting import WHOLE, accept
+from runner.submission.script import Request, prepare
 from runner.supervisor import ensure, launch
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def test_ctrl_c_while_the_supervisor_is_started_names_the_run(
         os.close(launch(*args))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("runner.submission.launch", interrupted)
+    monkeypatch.setattr("runner.submission.accepting.launch", interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:
         accept(prepared, store)
     assert caught.value.args == ("kept",)
@@ -136,7 +137,7 @@ def test_folders_are_named_as_they_are(store: Store, request_of: Callable[..., R
     inside = work / "deep"
     inside.mkdir()
     prepared = prepare(request_of(script=inside / ".." / "a.sh"), store, silent)
-    assert prepared.code == work.resolve()
+    assert prepared.codes[WHOLE].folder == work.resolve()
     assert prepared.experiment == work.name
     link = work.parent / "link"
     link.symlink_to(work)
@@ -160,7 +161,7 @@ def test_the_run_store_inside_the_code_folder_is_not_taken_along(
 ) -> None:
     inner = Store(work / ".runner")
     assert inner.list() == []
-    assert prepare(request_of(), inner, silent).snapshot.files == ["a.sh"]
+    assert prepare(request_of(), inner, silent).codes[WHOLE].snapshot.files == ["a.sh"]
     inner.close()
 
 

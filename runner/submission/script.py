@@ -1,8 +1,7 @@
-"""From a script and options to an accepted run: what image, what backend, what code, and then the supervisor."""
+"""From a script and options to a prepared run: what image, what backend, what code."""
 
 from __future__ import annotations
 
-import os
 import stat
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,29 +12,20 @@ from runner.backends import open_backend
 from runner.errors import (
     CapabilityError,
     CodeFolderError,
-    ConflictError,
     ImageError,
     NotFoundError,
-    SpecError,
-    UnavailableError,
     UsageError,
 )
 from runner.model import Limits, RetryPolicy, Step
-from runner.spec.values import human_size
-from runner.supervisor import launch
+from runner.submission.accepting import WHOLE, CodeFolder, Prepared, render
+from runner.submission.choices import check_arguments, check_limits, choose_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from runner.backends.base import Backend
     from runner.docker_api.containers import Engine
-    from runner.store import RunRow, Store
-
-    Say = Callable[[str, str], None]
-
-
-_LEAST_MEMORY = 6 * 1024**2
-"""What Docker's engine asks for; the same on every backend."""
+    from runner.store import Store
+    from runner.submission.accepting import Say
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +51,6 @@ class Request:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A request with every decision taken, and nothing started."""
-
-    request: Request
-    step: Step
-    backend: str
-    image_name: str | None
-    code: Path
-    snapshot: snapshot.Snapshot
-    experiment: str
-
-
 def prepare(request: Request, store: Store, say: Say, *, build: bool = True) -> Prepared:
     """Take every decision, and refuse what cannot be done. Builds or pulls the image if `build`.
 
@@ -87,7 +64,7 @@ def prepare(request: Request, store: Store, say: Say, *, build: bool = True) -> 
     root, relative = _code(script, request.code)
     if request.libs is not None:
         _kind_of(request.libs, "libs file")
-    backend_name = _backend(request, say)
+    backend_name = choose_backend(request.backend, request.compute, say)
     backend = open_backend(backend_name, store)
     try:
         step = Step(
@@ -101,10 +78,10 @@ def prepare(request: Request, store: Store, say: Say, *, build: bool = True) -> 
             limits=request.limits,
             retry=request.retry,
         )
-        _check_limits(step)
+        check_limits(step)
         composer.check_names(step)
         composer.check_capabilities(step, backend_name, backend.capabilities)
-        _check_arguments(step)
+        check_arguments(step)
         taken = _snapshot(request, script, root, relative, store)
         _check_places(step, taken)
         for note in taken.notes:
@@ -115,80 +92,16 @@ def prepare(request: Request, store: Store, say: Say, *, build: bool = True) -> 
             step = replace(step, image=image)
             if step.secrets:
                 # Whether this very image can take secrets shows in the request, and has to show before anything starts.
-                _render(backend, step, store, request.name)
+                render(backend, step, store, request.name)
         elif (script.parent / "libs.yaml").is_file():
             say("note", f"libs.yaml beside the script is not used: backend {backend_name} runs in no image")
     finally:
         backend.close()
     experiment = request.experiment or root.name or "default"
-    return Prepared(request, step, backend_name, image_name, root, taken, experiment)
-
-
-def accept(prepared: Prepared, store: Store, name: str | None = None) -> tuple[RunRow, int]:
-    """Copy the code, record the run, start its supervisor: (the run, a descriptor that tells the supervisor's end).
-
-    A kill at any moment leaves either an accepted run, which will end, or nothing that counts.
-
-    Raises:
-        RunnerError: nothing was accepted.
-        KeyboardInterrupt: with the run's name as its argument when it had been accepted already.
-    """
-    request = prepared.request
-    name, folder = store.reserve(name or request.name)
-    lock = store.lock(name)
-    if lock is None:
-        raise ConflictError(f"the run {name} is being made by another process")
-    accepted = False
-    try:
-        with store.errors():
-            snapshot.copy(prepared.code, prepared.snapshot, folder.code)
-        run = store.accept(
-            name, step=prepared.step, backend=prepared.backend, image=prepared.step.image,
-            image_name=prepared.image_name, experiment=_text(prepared.experiment),
-            title=_text(str(prepared.step.argv[0])), description=_text(request.description), tags=request.tags,
-        )  # fmt: skip
-        accepted = True
-        return run, launch(store, run, lock, dict(request.secrets))
-    except BaseException as error:
-        if not accepted:
-            os.close(lock)
-        # Ctrl-C may come between the commit and our knowing of it: only the store can tell, and its word is final.
-        if not store.has(name):
-            store.discard(name)
-        elif isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt(name) from None
-        raise
-
-
-def preview(prepared: Prepared, store: Store) -> dict[str, object]:
-    """What submitting would do: the step, and exactly what the backend would be sent. Nothing is started."""
-    backend = open_backend(prepared.backend, store)
-    try:
-        rendered = _render(backend, prepared.step, store, prepared.request.name)
-    finally:
-        backend.close()
-    return {
-        "backend": prepared.backend,
-        "image": prepared.step.image,
-        "image_name": prepared.image_name,
-        "code": {"folder": str(prepared.code), "files": len(prepared.snapshot.files), "bytes": prepared.snapshot.size},
-        "step": prepared.step.to_json(),
-        "request": rendered,
-    }
-
-
-def _render(backend: Backend, step: Step, store: Store, name: str | None) -> Mapping[str, object]:
-    """What the backend would be sent for the first attempt."""
-    from runner.backends.base import Box
-
-    folder = store.folder(name or "dry-run").attempt(1)
-    box = Box(folder.box)
-    task = composer.compose_task(
-        step, run=name or "dry-run", experiment="", number=1, store_id=store.id,
-        secrets=dict.fromkeys(step.secrets, ""), box=box, log=folder.log,
-        layout=backend.layout(box, step.inputs, step.outputs),
+    return Prepared(
+        relative, step, backend_name, image_name, {WHOLE: CodeFolder(root, taken)}, experiment, None, request.name,
+        request.description, request.tags, request.secrets,
     )  # fmt: skip
-    return backend.render(task)
 
 
 # -- decisions ------------------------------------------------------------------------------------------------------
@@ -294,35 +207,6 @@ def _check_places(step: Step, taken: snapshot.Snapshot) -> None:
                 )
 
 
-def _backend(request: Request, say: Say) -> str:
-    """--backend; else --compute other than local; else Docker if an engine answers; else process."""
-    compute = request.compute if request.compute != "local" else None
-    if request.backend is not None:
-        if compute is not None and request.backend != "azureml":
-            raise UsageError(
-                f"--compute {compute} is a compute of Azure ML, and --backend {request.backend} has none",
-                "leave one of them out",
-            )
-        return request.backend
-    if compute is not None:
-        return "azureml"
-    from runner.docker_api.wire import Connection, docker_host
-
-    connection = Connection(docker_host(), timeout=5)
-    try:
-        status, _ = connection.call("GET", "/_ping")
-    except UnavailableError as error:
-        status = 0
-        reason = error.message
-    finally:
-        connection.close()
-    if status == 200:
-        say("backend", "docker   (engine answers; --backend to choose)")
-        return "docker"
-    say("backend", f"process  ({reason if status == 0 else f'the engine answers {status}'}; --backend to choose)")
-    return "process"
-
-
 def _input(name: str, path: Path) -> Path:
     _kind_of(path, f"file or folder for --input {name}")
     return _absolute(path)
@@ -340,30 +224,6 @@ def _output(name: str, folder: str | None) -> str | None:
     if parts[0] in composer.RESERVED_OUTPUTS and len(parts) == 1:
         raise UsageError(f"--output {name}={folder}: ./{parts[0]} is always collected", "leave the option out")
     return str(Path(folder))
-
-
-def _check_limits(step: Step) -> None:
-    memory = step.limits.memory_bytes
-    if memory is not None and memory < _LEAST_MEMORY:
-        raise SpecError(
-            "no script can start in so little memory", f"expected {human_size(_LEAST_MEMORY)} or more", key="--memory"
-        )
-
-
-def _check_arguments(step: Step) -> None:
-    for argument in (*step.argv, *(f"{name}={value}" for name, value in step.env.items())):
-        if "\0" in argument:
-            raise UsageError("an argument or variable holds a NUL byte, which no program can be given")
-        if len(os.fsencode(argument)) >= 128 * 1024:
-            raise UsageError(
-                f"an argument or variable is {len(argument) // 1024} KiB long, and Linux allows 128 KiB each",
-                "write it to a file and pass that with --input",
-            )
-
-
-def _text(value: str) -> str:
-    """As text that SQLite takes: a file's name may hold bytes that are none."""
-    return os.fsencode(value).decode("utf-8", "replace")
 
 
 # -- images ---------------------------------------------------------------------------------------------------------

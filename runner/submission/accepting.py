@@ -1,0 +1,150 @@
+"""The end of every submission: what was decided, recorded as a run with its code, and given a supervisor."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from runner import composer, snapshot
+from runner.backends import open_backend
+from runner.backends.base import Box
+from runner.errors import ConflictError
+from runner.supervisor import launch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from runner.backends.base import Backend
+    from runner.model import Step
+    from runner.plan import Plan
+    from runner.store import RunRow, Store
+
+    Say = Callable[[str, str], None]
+
+WHOLE = ""
+"""The name of the code folder of a run that is one step."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeFolder:
+    """A folder of the user's, and what of it belongs to the code."""
+
+    folder: Path
+    snapshot: snapshot.Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything decided, and nothing started.
+
+    step: what is run; of a pipeline (plan) it only says what the whole is called. codes: the folders to take along, by the
+    names that the plan's steps use; WHOLE for a run of one step. name: None: made up.
+    """
+
+    title: str
+    step: Step
+    backend: str
+    image_name: str | None
+    codes: Mapping[str, CodeFolder]
+    experiment: str
+    plan: Plan | None = None
+    name: str | None = None
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def accept(prepared: Prepared, store: Store, name: str | None = None) -> tuple[RunRow, int]:
+    """Copy the code, record the run, start its supervisor: (the run, a descriptor that tells the supervisor's end).
+
+    A kill at any moment leaves either an accepted run, which will end, or nothing that counts.
+
+    Raises:
+        RunnerError: nothing was accepted.
+        KeyboardInterrupt: with the run's name as its argument when it had been accepted already.
+    """
+    name, folder = store.reserve(name or prepared.name)
+    lock = store.lock(name)
+    if lock is None:
+        raise ConflictError(f"the run {name} is being made by another process")
+    accepted = False
+    try:
+        with store.errors():
+            for key, code in prepared.codes.items():
+                snapshot.copy(code.folder, code.snapshot, folder.code / key)
+        run = store.accept(
+            name, step=prepared.step, backend=prepared.backend, image=prepared.step.image,
+            image_name=prepared.image_name, experiment=_text(prepared.experiment),
+            title=_text(prepared.title), description=_text(prepared.description), tags=prepared.tags,
+        )  # fmt: skip
+        accepted = True
+        return run, launch(store, run, lock, dict(prepared.secrets))
+    except BaseException as error:
+        if not accepted:
+            os.close(lock)
+        # Ctrl-C may come between the commit and our knowing of it: only the store can tell, and its word is final.
+        if not store.has(name):
+            store.discard(name)
+        elif isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(name) from None
+        raise
+
+
+def preview(prepared: Prepared, store: Store) -> dict[str, object]:
+    """What submitting would do: the plan or step, and exactly what the backend would be sent. Nothing is started."""
+    backend = open_backend(prepared.backend, store)
+    try:
+        rendered = {step.name: render(backend, step, store, prepared.name) for step in _steps(prepared)}
+    finally:
+        backend.close()
+    codes = {
+        key: {"folder": str(each.folder), "files": len(each.snapshot.files), "bytes": each.snapshot.size}
+        for key, each in prepared.codes.items()
+    }
+    head: dict[str, object] = {"backend": prepared.backend}
+    if prepared.plan is not None:
+        return {**head, "code": codes, "plan": prepared.plan.to_json(), "requests": rendered}
+    return {
+        **head,
+        "image": prepared.step.image,
+        "image_name": prepared.image_name,
+        "code": codes.get(WHOLE),
+        "step": prepared.step.to_json(),
+        "request": rendered[prepared.step.name],
+    }
+
+
+def _steps(prepared: Prepared) -> Iterator[Step]:
+    if prepared.plan is None:
+        yield prepared.step
+        return
+    for each in prepared.plan.steps:
+        # Where an upstream step will have put its output is not known yet; that it is its output is.
+        expected = {name: f"/upstream/{source.step}/{source.output}" for name, source in each.upstream.items()}
+        searched = each.sweep.search_space if each.sweep else {}
+        drawn = {name: f"${{{{search_space.{name}}}}}" for name in searched}
+        yield replace(
+            each.step,
+            name=each.name,
+            inputs={**each.step.inputs, **expected},
+            parameters={**each.step.parameters, **drawn},
+        )
+
+
+def render(backend: Backend, step: Step, store: Store, name: str | None) -> Mapping[str, object]:
+    """What the backend would be sent for the first attempt."""
+    folder = store.folder(name or "dry-run").attempt(1)
+    box = Box(folder.box)
+    task = composer.compose_task(
+        step, run=name or "dry-run", experiment="", number=1, store_id=store.id,
+        secrets=dict.fromkeys(step.secrets, ""), box=box, log=folder.log,
+        layout=backend.layout(box, step.inputs, step.outputs),
+    )  # fmt: skip
+    return backend.render(task)
+
+
+def _text(value: str) -> str:
+    """As text that SQLite takes: a file's name may hold bytes that are none."""
+    return os.fsencode(value).decode("utf-8", "replace")

@@ -1,0 +1,74 @@
+"""Decisions and checks that scripts and jobs have in common."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from runner.errors import SpecError, UnavailableError, UsageError
+from runner.spec.values import human_size
+
+if TYPE_CHECKING:
+    from runner.model import Step
+    from runner.submission.accepting import Say
+
+_LEAST_MEMORY = 6 * 1024**2
+"""What Docker's engine asks for; the same on every backend."""
+
+
+def choose_backend(backend: str | None, compute: str | None, say: Say) -> str:
+    """--backend; else --compute other than local; else Docker if an engine answers; else process."""
+    compute = compute if compute != "local" else None
+    if backend is not None:
+        if compute is not None and backend != "azureml":
+            raise UsageError(
+                f"--compute {compute} is a compute of Azure ML, and --backend {backend} has none",
+                "leave one of them out",
+            )
+        return backend
+    if compute is not None:
+        return "azureml"
+    from runner.docker_api.wire import Connection, docker_host
+
+    connection = Connection(docker_host(), timeout=5)
+    try:
+        status, _ = connection.call("GET", "/_ping")
+    except UnavailableError as error:
+        status = 0
+        reason = error.message
+    finally:
+        connection.close()
+    if status == 200:
+        say("backend", "docker   (engine answers; --backend to choose)")
+        return "docker"
+    say("backend", f"process  ({reason if status == 0 else f'the engine answers {status}'}; --backend to choose)")
+    return "process"
+
+
+def check_limits(step: Step) -> None:
+    """Refuse limits that no backend could keep.
+
+    Raises:
+        SpecError: naming it.
+    """
+    memory = step.limits.memory_bytes
+    if memory is not None and memory < _LEAST_MEMORY:
+        raise SpecError(
+            "no script can start in so little memory", f"expected {human_size(_LEAST_MEMORY)} or more", key="--memory"
+        )
+
+
+def check_arguments(step: Step) -> None:
+    """Refuse what the kernel would: an argument or variable that is too long, or holds a NUL byte.
+
+    Raises:
+        UsageError: saying how long it is.
+    """
+    for argument in (*step.argv, *(f"{name}={value}" for name, value in step.env.items())):
+        if "\0" in argument:
+            raise UsageError("an argument or variable holds a NUL byte, which no program can be given")
+        if len(os.fsencode(argument)) >= 128 * 1024:
+            raise UsageError(
+                f"an argument or variable is {len(argument) // 1024} KiB long, and Linux allows 128 KiB each",
+                "write it to a file and pass that with --input",
+            )
