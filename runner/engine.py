@@ -15,7 +15,7 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from runner import artifacts, verdict
+from runner import artifacts, tracking, verdict
 from runner.backends import secretfile
 from runner.backends.base import Box, Phase
 from runner.bootstrapper import final_outcome, read_record
@@ -202,6 +202,7 @@ class StepDriver:
         self._store.begin_attempt(self._run, self._number)
         try:
             artifacts.prepare(task.box, self._store.folder(self._run.name).code, dict(self._run.step.outputs))
+            tracking.prepare(task.box.tracking, seen=task.tracking, run=self._run.name, experiment=self._run.experiment)
             self._show(Status.STARTING)
             self._handle = self._backend.submit(task)
         except (UnavailableError, StoreError):
