@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from runner import tracking
 from runner.errors import SpecError
 from runner.snapshot import COLLECTED, NOISE, stays_inside
-from runner.store import open_up, remove_tree
+from runner.store import AttemptFolder, open_up, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,18 +24,19 @@ if TYPE_CHECKING:
     from runner.backends.base import Box
 
 
-TRACKING = "tracking"
-"""Where what the script logged is kept, beside the folder of its outputs; see `runner.tracking`."""
 LOGGED = "mlflow"
 """The output that holds what the script logged as artifacts."""
 
 
-def prepare(box: Box, code: Path, outputs: dict[str, str | None]) -> None:
-    """Make the box of an attempt: a fresh copy of the code, and the folders that the script may write to."""
+def prepare(box: Box, code: Path | None, outputs: dict[str, str | None]) -> None:
+    """Make the box of an attempt: a fresh copy of the code (None: there is none), and the folders that may be written to."""
     if box.root.exists():
         remove_tree(box.root)
     box.root.mkdir(parents=True, mode=0o755)
-    _copy(code, box.work)
+    if code is None:
+        box.work.mkdir()
+    else:
+        _copy(code, box.work)
     for own in (box.home, box.outputs, box.record.parent):
         own.mkdir()
     for name in outputs:
@@ -60,7 +61,7 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copy2(Path(folder, name), place / name, follow_symlinks=False)
 
 
-def collect(box: Box, code: Path, target: Path, outputs: dict[str, str | None]) -> list[str]:
+def collect(box: Box, code: Path | None, target: Path, outputs: dict[str, str | None]) -> list[str]:
     """Move `./outputs`, `./logs`, the named outputs and what was logged into `target`; warnings, one for each kind of loss.
 
     May be called again after a kill at any moment: what was moved stays moved.
@@ -94,11 +95,11 @@ def collect(box: Box, code: Path, target: Path, outputs: dict[str, str | None]) 
 def _keep_logged(logged: Path, target: Path) -> None:
     """Artifacts become an output, the rest stands beside the outputs; nothing logged leaves nothing."""
     open_up(logged)
-    source, place = logged / tracking.ARTIFACTS, target / LOGGED
+    source, place, kept = logged / tracking.ARTIFACTS, target / LOGGED, AttemptFolder(target.parent).tracking
     if plain_folder(source) and any(source.iterdir()) and not place.exists():
         source.rename(place)
-    if tracking.used(logged) and not (target.parent / TRACKING).exists():
-        logged.rename(target.parent / TRACKING)
+    if tracking.used(logged) and not kept.exists():
+        logged.rename(kept)
 
 
 def plain_folder(path: Path) -> bool:
@@ -127,14 +128,14 @@ def _scrub(root: Path) -> list[str]:
     return [f"left out of the outputs, as links that lead out or special files: {', '.join(sorted(dropped)[:5])}"]
 
 
-def _elsewhere(work: Path, code: Path) -> Iterator[str]:
+def _elsewhere(work: Path, code: Path | None) -> Iterator[str]:
     """Files that the script wrote into its working directory, which ends with the attempt."""
     for folder, names, files in os.walk(work):
         names[:] = sorted(name for name in names if name not in NOISE and not name.startswith("."))
         for name in sorted(files):
             path = Path(folder, name)
             relative = path.relative_to(work)
-            if not name.startswith(".") and not (code / relative).exists():
+            if not name.startswith(".") and not (code is not None and (code / relative).exists()):
                 yield str(relative)
 
 

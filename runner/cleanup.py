@@ -49,7 +49,7 @@ def _containers(store: Store) -> list[str]:
         live = {run.name for run in store.live()}
         for found in containers:
             run = found["Labels"].get("runner.run", "")
-            if run not in live:
+            if run not in live and store.root_name(run) not in live:
                 engine.remove(found["Id"])
                 removed.append(found["Names"][0].lstrip("/"))
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from itertools import combinations
 from pathlib import PurePosixPath
@@ -12,6 +11,7 @@ from runner import tracking
 from runner.artifacts import LOGGED
 from runner.backends.base import Box, Task
 from runner.errors import CapabilityError, SpecError
+from runner.names import file_name
 from runner.snapshot import COLLECTED
 from runner.spec.values import human_size
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 _EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
 RESERVED_OUTPUTS = frozenset(COLLECTED)
 """Always collected, under these names; so no named output can be called so."""
-
-_LONGEST_NAME = 120
-"""Of a run, within a task's key: a file's name may have 255 bytes, and the store's id, number and prefixes come on top."""
 
 
 def variable_name(kind: str, name: str) -> str:
@@ -176,10 +173,8 @@ def _as_azure(
 
 
 def task_key(store_id: str, run: str, number: int) -> str:
-    """Unique over all stores, and fit for a container's name and a file's: a run deep in a pipeline has a long one."""
-    if len(run) > _LONGEST_NAME:
-        run = f"{run[:_LONGEST_NAME]}-{hashlib.sha256(run.encode()).hexdigest()[:16]}"
-    return f"{store_id}-{run}-{number}"
+    """Unique over all stores, and fit for a container's name."""
+    return f"{store_id}-{file_name(run, 150)}-{number}"
 
 
 def substitute(argv: Iterable[str], inputs: Mapping[str, str], outputs: Mapping[str, str | None]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _NOUNS = (
     "plover pony puma quail raven robin salmon seal shrew shrike skink snipe sparrow squid stoat stork swan tapir tern "
     "thrush tiger toad trout tuna turtle viper vole walrus wasp whale wolf wombat wren yak zebra"
 )
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 
 
@@ -29,6 +31,19 @@ def fresh_name() -> str:
     """A random name: 80 x 80 pairs of words and four letters, about 5e9 of them."""
     tail = "".join(_choice(_LETTERS) for _ in range(4))
     return f"{_choice(_ADJECTIVES.split())}-{_choice(_NOUNS.split())}-{tail}"
+
+
+def file_name(text: str, limit: int = 200) -> str:
+    """The text as it is where it can be the name of a file and of a container; else what is left of it, and a hash.
+
+    Different texts give different names, each of at most `limit` bytes.
+    """
+    if len(text) <= limit and _PLAIN.fullmatch(text):
+        return text
+    from hashlib import sha256
+
+    kept = re.sub(r"[^A-Za-z0-9_.-]", "_", text)[: limit - 17].lstrip("._-")
+    return f"{kept or 'x'}-{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
 def _choice(of: Sequence[str]) -> str:

@@ -60,12 +60,11 @@ def launch(store: Store, run: RunRow, lock: int, secrets: Mapping[str, str] | No
 
 def ensure(store: Store, run: RunRow) -> None:
     """Give a live run a supervisor if it has none. Its secrets, if any, are lost with the one that died."""
+    run = store.root_of(run)
     if run.status.terminal:
         return
     if not store.folder(run.name).root.is_dir():
-        store.end(
-            run, verdict.internal_fault(f"its folder {store.folder(run.name).root} is gone"), attempts=run.attempts
-        )
+        _end(store, run, f"its folder {store.folder(run.name).root} is gone", run.attempts)
         return
     lock = store.lock(run.name)
     if lock is None:
@@ -146,16 +145,24 @@ def supervise(home: Path, name: str, secrets: Mapping[str, str] | None) -> None:
 
         traceback.print_exc()
         text = error.message if isinstance(error, RunnerError) else f"{type(error).__name__}: {error}"
-        store.end(run, verdict.internal_fault(text), attempts=max(1, store.get(name).attempts))
+        _end(store, run, text, max(1, store.get(name).attempts))
 
 
 def _abandon(store: Store, run: RunRow, backend: Backend) -> None:
     """Leave nothing running behind a run that we can no longer follow."""
     with suppress(RunnerError, OSError):
-        for attempt in store.attempts(run):
-            if attempt.handle is not None and attempt.outcome is None:
-                backend.cancel(attempt.handle, force=True)
-                backend.remove(attempt.handle)
+        for part in (run, *(row for row in store.begun(run) if not row.status.terminal)):
+            for attempt in store.attempts(part):
+                if attempt.handle is not None and attempt.outcome is None:
+                    backend.cancel(attempt.handle, force=True)
+                    backend.remove(attempt.handle)
+
+
+def _end(store: Store, run: RunRow, fault: str, attempts: int) -> None:
+    """End a run that cannot be driven, and before it all its steps."""
+    outcome = verdict.internal_fault(fault)
+    store.end_children(run, outcome)
+    store.end(run, outcome, attempts=attempts)
 
 
 def main() -> None:

@@ -156,3 +156,66 @@ def _non_zero(code: int) -> Outcome:
     return Outcome(
         Reason.NON_ZERO_EXIT, code, f"script exited with code {code}", exit_code=code, origin=Origin.EXECUTOR
     )
+
+
+# -- pipelines ------------------------------------------------------------------------------------------------------
+
+
+def step_failed(step: str, outcome: Outcome) -> Outcome:
+    """Row P1: a pipeline ends as the step that failed first, and says which one that was."""
+    detail = f": {outcome.message}" if outcome.message else ""
+    return Outcome(
+        Reason.STEP_FAILED,
+        outcome.process_exit,
+        f"step {step} failed ({outcome.reason}){detail}",
+        origin=outcome.origin,
+    )
+
+
+def step_canceled(step: str, outcome: Outcome) -> Outcome:
+    """Nothing failed, but a step was canceled by itself: the pipeline is not complete."""
+    by = outcome.cancel.by if outcome.cancel else "user"
+    return Outcome(
+        Reason.CANCELED, outcome.process_exit, f"step {step} was canceled", cancel=Cancel(by, "SIGTERM"),
+        origin=Origin.EXECUTOR,
+    )  # fmt: skip
+
+
+def skipped(upstream: str, reason: Reason) -> Outcome:
+    """Row P2: a step that needs one which did not complete.
+
+    Args:
+        upstream: the step that it needs. reason: how that one ended.
+    """
+    match reason:
+        case Reason.CANCELED | Reason.CANCELED_EXTERNALLY | Reason.UPSTREAM_CANCELED:
+            why = Reason.UPSTREAM_CANCELED
+        case _:
+            why = Reason.UPSTREAM_FAILED
+    was = {
+        Reason.CANCELED: "was canceled",
+        Reason.CANCELED_EXTERNALLY: "was canceled",
+        Reason.UPSTREAM_CANCELED: "was skipped, since a step that it needs was canceled",
+        Reason.UPSTREAM_FAILED: "was skipped, since a step that it needs failed",
+    }
+    text = was.get(reason, f"failed ({reason})")
+    return Outcome(why, 125, f"skipped: it needs the step {upstream}, which {text}", origin=Origin.EXECUTOR)
+
+
+def never_started(by: str, why: str) -> Outcome:
+    """A step that was canceled before it began."""
+    return Outcome(Reason.CANCELED, 143, f"never started: {why}", cancel=Cancel(by, "SIGTERM"), origin=Origin.EXECUTOR)
+
+
+def input_missing(name: str, producer: str, output: str) -> Outcome:
+    """Row E1 of a step whose input was to be written by another that completed without doing so."""
+    return Outcome(
+        Reason.START_FAILED, 125,
+        f"its input {name} is not there: the step {producer} completed, but did not write its output {output}",
+        origin=Origin.EXECUTOR,
+    )  # fmt: skip
+
+
+def reused() -> Outcome:
+    """A step whose outputs were taken from an earlier run that completed."""
+    return Outcome(Reason.COMPLETED, 0, exit_code=0, origin=Origin.EXECUTOR, elapsed_s=0.0)

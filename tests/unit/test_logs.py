@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner import logs
-from runner.engine import _INDEX, log_offset
+from runner.engine import log_offset
+from runner.engine.logindex import ENTRY
 from runner.logs import Follower, last_lines, read
 from runner.model import Outcome, Reason, Status, Step
 from runner.store import RunRow, Store
@@ -67,7 +68,7 @@ def test_a_large_log_is_read_in_blocks_and_its_end_at_once(tmp_path: Path) -> No
 def test_what_came_since(tmp_path: Path) -> None:
     log, index = tmp_path / "log", tmp_path / "log.index"
     log.write_bytes(b"one\ntwo\nthree\n")
-    index.write_bytes(_INDEX.pack(100.0, 4) + _INDEX.pack(200.0, 8) + _INDEX.pack(300.0, 14) + b"torn")
+    index.write_bytes(ENTRY.pack(100.0, 4) + ENTRY.pack(200.0, 8) + ENTRY.pack(300.0, 14) + b"torn")
     for since, expected in ((0, b"one\ntwo\nthree\n"), (150, b"two\nthree\n"), (250, b"three\n"), (400, b"")):
         assert b"".join(read(log, since=since, index=index)) == expected
     assert b"".join(read(log, since=150, tail=1, index=index)) == b"three\n"
@@ -79,7 +80,7 @@ def test_the_offset_is_where_the_log_was_last_seen_before(steps: list[int], sinc
     """Entries at times 0, 1, 2 … with growing sizes."""
     sizes = [sum(steps[: number + 1]) for number in range(len(steps))]
     with tempfile.NamedTemporaryFile() as file:
-        file.write(b"".join(_INDEX.pack(float(number), size) for number, size in enumerate(sizes)))
+        file.write(b"".join(ENTRY.pack(float(number), size) for number, size in enumerate(sizes)))
         file.flush()
         found = log_offset(Path(file.name), since)
     assert found == max([0, *(size for number, size in enumerate(sizes) if number < since)])

@@ -1,16 +1,12 @@
-"""The one loop: submit, observe, record, retry, cancel, recover. Backends know nothing of it, and the store decides nothing.
-
-Every step of an attempt can be repeated after a kill: the row of the attempt is written before its task is submitted,
-the task is found again by its key, and the outcome is recorded only once record, log and outputs are safe.
-"""
+"""The attempts of one step: submitted, observed, recorded, tried again. See the package for what a kill may interrupt."""
 
 from __future__ import annotations
 
 import errno
 import json
-import struct
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -20,20 +16,20 @@ from runner.backends import secretfile
 from runner.backends.base import Box, Phase
 from runner.bootstrapper import final_outcome, read_record
 from runner.composer import compose_task
+from runner.engine import logindex
+from runner.engine.context import TICK_S
 from runner.errors import ImageError, RunnerError, StoreError, UnavailableError
 from runner.model import Reason, Status
 from runner.store import remove_tree, write_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from concurrent.futures import Future
     from pathlib import Path
 
-    from runner.backends.base import Backend, Observation, Task
-    from runner.model import Outcome
-    from runner.store import AttemptFolder, RunRow, Store
-
-TICK_S = 0.2
-"""How long a request to cancel may go unseen. Ends and log lines do not wait for it."""
+    from runner.backends.base import Observation, Task
+    from runner.engine.context import Context
+    from runner.model import Limits, Outcome, Step
+    from runner.store import AttemptFolder, RunRow
 
 NOT_RESPONDING_S = 30.0
 """Without contact for so long, a run is shown as NotResponding. It is not an end."""
@@ -44,6 +40,8 @@ _FORCE_AFTER_S = 10.0
 """After the grace, the bootstrapper has killed and written its record within this; else we kill it."""
 _HEARS_S = 5.0
 """A bootstrapper has started within this; a busy machine needs a second, an idle one 20 ms."""
+_PUBLISHED_S = 0.02
+"""How often we look whether a copy is done; a backend's `wait` does not tell."""
 _BACKSTOP_S = 30.0
 """Our own timeout comes this long after the bootstrapper's limit and grace, so that its word is the usual one."""
 
@@ -53,7 +51,6 @@ _PASSING = frozenset({
 })  # fmt: skip
 """What may be over soon, so it is waited for. Any other error of the system would only come again, for ever."""
 
-_INDEX = struct.Struct("<dQ")
 _PHASES = {
     Phase.QUEUED: Status.QUEUED,
     Phase.PREPARING: Status.PREPARING,
@@ -67,44 +64,24 @@ class _State(Enum):
     SUBMIT = auto()
     IN_FLIGHT = auto()
     FINISH = auto()
+    PUBLISH = auto()
     CLEAN = auto()
     DONE = auto()
 
 
-class Engine:
-    """Drives one run to its end."""
-
-    def __init__(self, store: Store, run: RunRow, backend: Backend, secrets: Mapping[str, str] | None) -> None:
-        self._store = store
-        self._backend = backend
-        self._step = StepDriver(store, run, backend, secrets)
-
-    def drive(self) -> Outcome:
-        """Return when the run has ended, has been recorded as ended, and nothing of it is left on the backend."""
-        step = self._step
-        while True:
-            delay = step.advance()
-            if step.outcome is not None:
-                return step.outcome
-            if delay > 0:
-                self._wait(min(delay, TICK_S))
-
-    def _wait(self, timeout: float) -> None:
-        before = time.monotonic()
-        try:
-            self._backend.wait(timeout)
-        except (UnavailableError, OSError):
-            # The next poll will say so; but never spin.
-            time.sleep(max(0.0, timeout - (time.monotonic() - before)))
-
-
 class StepDriver:
-    """The attempts of one step, as a state machine that never blocks: `advance` does what can be done now."""
+    """The attempts of one step, as a state machine that never blocks: `advance` does what can be done now.
 
-    def __init__(self, store: Store, run: RunRow, backend: Backend, secrets: Mapping[str, str] | None) -> None:
+    Args:
+        run: its row. code: the folder that is copied for each attempt; None: none.
+        step: what to run, its inputs in place; default: the row's.
+    """
+
+    def __init__(self, context: Context, run: RunRow, *, code: Path | None, step: Step | None = None) -> None:
         self.outcome: Outcome | None = None
-        self._store, self._run, self._backend = store, run, backend
-        self._secrets = secrets
+        self._context, self._run, self._code = context, run, code
+        self._given = step or run.step
+        self._store, self._backend = context.store, context.backend
         self._status = run.status
         self._cancel_by: str | None = run.cancel_by
         self._cancel_seen: float | None = None
@@ -116,18 +93,19 @@ class StepDriver:
         self._pause = _BACKOFF_S[0]
         self._not_before = 0.0
         self._number = 1
-        self._folder: AttemptFolder = store.folder(run.name).attempt(1)
+        self._folder: AttemptFolder = self._store.folder(run.name).attempt(1)
         self._task: Task | None = None
         self._handle: str | None = None
         self._seen: Observation | None = None
         self._ended: Outcome | None = None
+        self._publishing: tuple[Outcome, Future[str | None]] | None = None
         self._log_size = 0
         self._state = _State.SUBMIT
         self._recovered = self._resume()
 
     def _resume(self) -> bool:
         """Take up where a killed supervisor stopped; whether there was one."""
-        attempts = self._store.attempts(self._run)
+        attempts = self._store.attempts(self._run) if self._run.attempts else []
         if not attempts:
             return False
         last = attempts[-1]
@@ -137,6 +115,15 @@ class StepDriver:
             self._ended = last.outcome
             self._state = _State.CLEAN
         return True
+
+    @property
+    def number(self) -> int:
+        """Of the attempt that is under way, or was the last."""
+        return self._number
+
+    def cancel(self, by: str) -> None:
+        """Ask for the end, as if it had been asked for in the store."""
+        self._cancel_by = self._cancel_by or by
 
     def advance(self) -> float:
         """Do what can be done now; seconds until there is something to do again at the latest."""
@@ -176,6 +163,8 @@ class StepDriver:
                 return self._observe()
             case _State.FINISH:
                 return self._finish()
+            case _State.PUBLISH:
+                return self._publish()
             case _State.CLEAN:
                 return self._clean()
             case _State.DONE:
@@ -192,16 +181,16 @@ class StepDriver:
                 self._backend.watch(task, self._handle)
                 return self._in_flight(task)
         self._task = task
-        if self._cancel_asked():
+        if self._cancel_asked(now=True):
             self._store.begin_attempt(self._run, self._number)
             return self._fail_early(verdict.canceled(self._cancel_by or "user"))
         if task.secrets is None:
             self._store.begin_attempt(self._run, self._number)
-            return self._fail_early(verdict.secret_missing(self._run.step.secrets))
+            return self._fail_early(verdict.secret_missing(self._given.secrets))
         self._show(Status.PREPARING)
         self._store.begin_attempt(self._run, self._number)
         try:
-            artifacts.prepare(task.box, self._store.folder(self._run.name).code, dict(self._run.step.outputs))
+            artifacts.prepare(task.box, self._code, dict(self._given.outputs))
             tracking.prepare(task.box.tracking, seen=task.tracking, run=self._run.name, experiment=self._run.experiment)
             self._show(Status.STARTING)
             self._handle = self._backend.submit(task)
@@ -219,12 +208,21 @@ class StepDriver:
         return self._in_flight(task)
 
     def _compose(self) -> Task:
-        run, box = self._run, Box(self._folder.box)
+        run, step, box = self._run, self._attempted(), Box(self._folder.box)
         return compose_task(
-            run.step, run=run.name, experiment=run.experiment, number=self._number, store_id=self._store.id,
-            secrets=self._secrets if run.step.secrets else {}, box=box, log=self._folder.log,
-            layout=self._backend.layout(box, run.step.inputs, run.step.outputs),
+            step, run=run.name, experiment=run.experiment, number=self._number, store_id=self._store.id,
+            secrets=self._context.secrets_of(step), box=box, log=self._folder.log,
+            layout=self._backend.layout(box, step.inputs, step.outputs),
         )  # fmt: skip
+
+    def _attempted(self) -> Step:
+        """The step with the limits of this attempt: each one more may get more memory."""
+        step, factor = self._given, self._given.retry.memory_factor
+        memory = step.limits.memory_bytes
+        if factor is None or memory is None or self._number == 1:
+            return step
+        limits: Limits = replace(step.limits, memory_bytes=int(memory * factor ** (self._number - 1)))
+        return replace(step, limits=limits)
 
     def _in_flight(self, task: Task) -> float:
         self._task = task
@@ -295,9 +293,12 @@ class StepDriver:
         self._backend.cancel(handle)
         self._asked_at = now
 
-    def _cancel_asked(self) -> bool:
+    def _cancel_asked(self, *, now: bool = False) -> bool:
+        """Whether somebody wants the end, as of the last tick; `now`: as of now, where it decides what is done next."""
         if self._cancel_by is None:
-            self._cancel_by = self._store.cancel_by(self._run)
+            if now:
+                self._context.cancels.refresh()
+            self._cancel_by = self._context.cancels.of(self._run)
         return self._cancel_by is not None
 
     # -- ending ---------------------------------------------------------------------------------------------------
@@ -306,7 +307,7 @@ class StepDriver:
         """Make log, record and outputs safe, judge, and record the end. Each part may run again after a kill."""
         assert self._task is not None  # noqa: S101 - the state says so
         assert self._handle is not None  # noqa: S101
-        task, step = self._task, self._run.step
+        task, step = self._task, self._given
         self._show(Status.FINALIZING)
         self._backend.finish(self._handle)
         self._index_log()
@@ -316,24 +317,44 @@ class StepDriver:
         if record is not None:
             write_aside(self._folder.record, json.dumps(record).encode())
         try:
-            code = self._store.folder(self._run.name).code
-            for warning in artifacts.collect(task.box, code, self._folder.artifacts, dict(step.outputs)):
+            for warning in artifacts.collect(task.box, self._code, self._folder.artifacts, dict(step.outputs)):
                 outcome = outcome.with_warning(warning)
         except OSError as error:
             outcome = verdict.output_error(outcome, str(error.strerror or error))
+        if step.publish and outcome.status is Status.COMPLETED:
+            return self._begin_publishing(outcome)
+        self._record_end(outcome)
+        return 0.0
+
+    def _begin_publishing(self, outcome: Outcome) -> float:
+        step, kept = self._given, self._folder.artifacts
+        sources = {name: kept / name / name if name in step.files else kept / name for name in step.publish}
+        targets = {name: target.replace("${{name}}", self._run.name) for name, target in step.publish.items()}
+        self._publishing = outcome, self._context.publisher.start(sources, targets)
+        self._state = _State.PUBLISH
+        return 0.0
+
+    def _publish(self) -> float:
+        """A kill before the end is recorded publishes once more: the same bytes to the same place."""
+        assert self._publishing is not None  # noqa: S101 - the state says so
+        outcome, copied = self._publishing
+        if not copied.done():
+            return _PUBLISHED_S
+        if (error := copied.result()) is not None:
+            outcome = verdict.output_error(outcome, error)
         self._record_end(outcome)
         return 0.0
 
     def _judge(self, recorded: Outcome | None) -> Outcome:
         from runner.backends.base import Observation
 
-        limit = self._run.step.limits.timeout_s
+        limit = self._given.limits.timeout_s
         seen = self._seen or Observation(Phase.ENDED, lost=True)
         # An attempt that ended by itself while a cancel was on its way is judged by its record (row 10); one that did
         # not end by itself was canceled, even where our own signal came too late (an engine that was away).
         pressed = self._asked_at is not None or self._recovered or seen.lost
         pressed |= recorded is not None and recorded.reason is Reason.CANCELED
-        by = self._cancel_by if pressed and self._cancel_asked() else None
+        by = self._cancel_by if pressed and self._cancel_asked(now=True) else None
         intent = verdict.Intent(by, limit if self._timed_out else None)
         return verdict.judge(seen, recorded, intent)
 
@@ -349,11 +370,11 @@ class StepDriver:
             self._handle = self._backend.find(self._compose())
         if self._handle is not None:
             self._backend.remove(self._handle)
-        if self._run.step.secrets:  # written before the task exists, and a kill can come in between
+        if self._given.secrets:  # written before the task exists, and a kill can come in between
             secretfile.remove(self._compose().key)
         remove_tree(self._folder.box)
         outcome = self._ended
-        if self._run.step.retry.wants(outcome, self._number) and not self._cancel_asked():
+        if self._given.retry.wants(outcome, self._number) and not self._cancel_asked(now=True):
             return self._again(outcome)
         self._store.end(self._run, outcome, attempts=self._number)
         self.outcome = outcome
@@ -365,7 +386,7 @@ class StepDriver:
         self._show(Status.QUEUED, f"attempt {self._number} ended with {outcome.reason}; next in {pause:g} s")
         self._number += 1
         self._folder = self._store.folder(self._run.name).attempt(self._number)
-        self._task = self._handle = self._seen = self._ended = None
+        self._task = self._handle = self._seen = self._ended = self._publishing = None
         self._asked_at = self._running_since = None
         self._forced = self._timed_out = self._recovered = False
         self._log_size = 0
@@ -376,11 +397,11 @@ class StepDriver:
     # -- showing --------------------------------------------------------------------------------------------------
 
     def _show(self, status: Status, note: str = "") -> None:
-        """Record the status if it changed; a commit costs 0.3 ms, so not at every tick."""
+        """Record the status if it changed, with the next commit (0.3 ms each) or before the loop waits."""
         if status is self._status and not note:
             return
         started = time.time() if status is Status.RUNNING else None
-        self._store.set_status(self._run, status, note=note, started=started)
+        self._store.set_status(self._run, status, note=note, started=started, soon=True)
         self._status = status
 
     def _index_log(self) -> None:
@@ -388,23 +409,8 @@ class StepDriver:
         with suppress(OSError):
             size = self._folder.log.stat().st_size
             if size != self._log_size:
-                with self._folder.log_index.open("ab") as file:
-                    file.write(_INDEX.pack(time.time(), size))
+                logindex.note(self._folder.log_index, size)
                 self._log_size = size
-
-
-def log_offset(index: Path, since: float) -> int:
-    """The position in a log at which lines written after `since` (seconds since the epoch) begin, to about 0.2 s."""
-    try:
-        raw = index.read_bytes()
-    except OSError:
-        return 0
-    offset = 0
-    for when, size in _INDEX.iter_unpack(raw[: len(raw) // _INDEX.size * _INDEX.size]):
-        if when >= since:
-            break
-        offset = size
-    return offset
 
 
 def _epoch(text: str) -> float:

@@ -1,0 +1,94 @@
+"""What all drivers of one supervisor share, and what they ask of others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from runner.engine.publish import Publisher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from runner.backends.base import Backend
+    from runner.engine.pool import Pools
+    from runner.model import Outcome, Step
+    from runner.plan import PlanStep
+    from runner.store import RunRow, Store
+
+TICK_S = 0.2
+"""How long a request to cancel may go unseen. Ends and log lines do not wait for it."""
+
+STOPPED_BY = "pipeline"
+"""Who cancels the steps that still run when another has failed."""
+
+
+class Driver(Protocol):
+    """Brings one run, or one part of it, to its end. It never blocks for longer than one call of the backend."""
+
+    outcome: Outcome | None
+
+    def advance(self) -> float:
+        """Do what can be done now; seconds until there is something to do again at the latest."""
+
+    def cancel(self, by: str) -> None:
+        """Ask for the end; the first request stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the engine has done by others; None: it is not done.
+
+    reuse: (row, plan's step, the step with its inputs in place) → an earlier run whose outputs can be taken instead.
+    completed: the same and the folder of what it left, after a step has run and completed.
+    publish: (file or folder that a step left, path or URI to copy it to); any exception is the step's OutputError.
+    sweep: makes the driver of a step that is a sweep; see `runner.engine.sweep.sweep_driver`.
+    """
+
+    reuse: Callable[[RunRow, PlanStep, Step], RunRow | None] | None = None
+    completed: Callable[[RunRow, PlanStep, Step, Path], None] | None = None
+    publish: Callable[[Path, str], object] | None = None
+    sweep: Callable[[Context, Pools, RunRow, PlanStep, Path | None], Driver] | None = None
+
+
+class Cancels:
+    """Who has asked for what to be canceled, by one query for a run and all its steps."""
+
+    def __init__(self, store: Store, root: RunRow) -> None:
+        self._store, self._root = store, root
+        self.by: Mapping[str, str] = {}
+        """Path of the step ("" is the run itself) → who."""
+
+    def refresh(self) -> None:
+        """Ask the store."""
+        self.by = self._store.cancels(self._root)
+
+    def of(self, run: RunRow) -> str | None:
+        """Who wants this run or the whole of which it is a part to end, as far as is known."""
+        return self.by.get(run.path or "") or self.by.get("")
+
+
+@dataclass(slots=True)
+class Context:
+    """One supervisor's store, backend, secrets (None: lost with the process that held them) and hooks."""
+
+    store: Store
+    backend: Backend
+    root: RunRow
+    secrets: Mapping[str, str] | None
+    hooks: Hooks = field(default_factory=Hooks)
+    cancels: Cancels = field(init=False)
+    publisher: Publisher = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cancels = Cancels(self.store, self.root)
+        self.publisher = Publisher(self.hooks.publish)
+
+    def secrets_of(self, step: Step) -> Mapping[str, str] | None:
+        """The secrets that a step names; None when they are known no more."""
+        if not step.secrets:
+            return {}
+        if self.secrets is None or not set(step.secrets) <= set(self.secrets):
+            return None
+        return {name: self.secrets[name] for name in step.secrets}

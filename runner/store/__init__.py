@@ -1,0 +1,13 @@
+"""The run store: SQLite for state, one folder per run for bytes. The only package that knows tables and paths."""
+
+from __future__ import annotations
+
+from runner.store.database import close_all, default_home
+from runner.store.folders import AttemptFolder, RunFolder, open_up, remove_tree, write_aside
+from runner.store.rows import AttemptRow, Progress, RunRow, iso
+from runner.store.store import Store
+
+__all__ = [
+    "AttemptFolder", "AttemptRow", "Progress", "RunFolder", "RunRow", "Store", "close_all", "default_home", "iso",
+    "open_up", "remove_tree", "write_aside",
+]  # fmt: skip

@@ -1,0 +1,124 @@
+"""Every path of a run, and what is done with whole folders: written aside and renamed, removed whatever is in them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.names import file_name
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Every path of one run. Written aside, then renamed; nothing else invents a path in here."""
+
+    root: Path
+
+    @property
+    def code(self) -> Path:
+        """The snapshot of the user's code, never written to after acceptance."""
+        return self.root / "code"
+
+    @property
+    def lock(self) -> Path:
+        """Held (flock) by the run's supervisor for as long as it lives."""
+        return self.root / "lock"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """What the supervisor itself had to say; empty when all went well."""
+        return self.root / "supervisor.log"
+
+    @property
+    def plan(self) -> Path:
+        """Of a pipeline or a sweep: its `runner.plan.Plan` as JSON."""
+        return self.root / "plan.json"
+
+    def code_of(self, key: str | None) -> Path | None:
+        """Of a pipeline: one of its code folders, by its key in `Plan.code`; None (no code) stays None."""
+        return None if key is None else self.code / file_name(key)
+
+    def step(self, path: str) -> RunFolder:
+        """Of a pipeline: the folder of one of its steps."""
+        return RunFolder(self.root / "steps" / file_name(path))
+
+    def attempt(self, number: int) -> AttemptFolder:
+        """The folder of attempt `number` (from 1)."""
+        return AttemptFolder(self.root / "attempts" / str(number))
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFolder:
+    """Every path of one attempt."""
+
+    root: Path
+
+    @property
+    def box(self) -> Path:
+        """What the script sees while it runs; removed once outputs and record are safe."""
+        return self.root / "box"
+
+    @property
+    def log(self) -> Path:
+        """The script's stdout and stderr, byte for byte."""
+        return self.root / "log"
+
+    @property
+    def log_index(self) -> Path:
+        """(time, size) pairs of the log, for `--since`."""
+        return self.root / "log.index"
+
+    @property
+    def record(self) -> Path:
+        """The bootstrapper's record, as it was at the end."""
+        return self.root / "status.json"
+
+    @property
+    def artifacts(self) -> Path:
+        """What the script left: `outputs/`, `logs/` and one folder per named output."""
+        return self.root / "artifacts"
+
+    @property
+    def tracking(self) -> Path:
+        """What the script logged; see `runner.tracking`. There only if it logged something."""
+        return self.root / "tracking"
+
+
+def remove_tree(root: Path) -> None:
+    """Remove a folder with all that a script may have left in it, folders without permissions too. Missing is a no-op."""
+    try:
+        shutil.rmtree(root)
+    except OSError:
+        open_up(root)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def open_up(root: Path) -> None:
+    """Give the owner access to a folder and everything below it; links are not followed."""
+    with suppress(OSError):
+        if not root.is_symlink():
+            root.chmod(root.stat().st_mode | 0o700)
+        for folder, names, files in os.walk(root):
+            for name in (*names, *files):
+                path = Path(folder, name)
+                mode = path.lstat().st_mode
+                wanted = 0o700 if stat.S_ISDIR(mode) else 0o400
+                if mode & wanted != wanted and not stat.S_ISLNK(mode):
+                    path.chmod(stat.S_IMODE(mode) | wanted)
+
+
+def write_aside(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write a file so that readers see the old or the new content, never a part."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
