@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from runner.model import Limits, RetryPolicy
     from runner.store import RunRow, Store
 
-_ALL = Capabilities(images=True, cpus=True, memory=True, gpus=True, shm=True, ulimits=False, secrets=True, isolates=True)
+_ALL = Capabilities(
+    images=True, cpus=True, memory=True, gpus=True, shm=True, ulimits=False, secrets=True, isolates=True
+)
 
 
 def bash(

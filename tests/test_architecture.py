@@ -38,7 +38,7 @@ ROWS = (
     ("supervisor",),
     ("engine",),
     ("composer", "drafts", "verdict", "builder", "backends"),
-    ("artifacts",),
+    ("artifacts", "sweeps.rows"),
     ("store", "snapshot", "spec", "bootstrapper", "docker_api", "backends.base"),
     ("sweeps",),
     ("plan",),

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runner.backends.base import Backend
-    from runner.engine.pool import Pools
     from runner.model import Outcome, Step
     from runner.plan import PlanStep
     from runner.store import RunRow, Store
@@ -43,13 +42,11 @@ class Hooks:
     reuse: (row, plan's step, the step with its inputs in place) → an earlier run whose outputs can be taken instead.
     completed: the same and the folder of what it left, after a step has run and completed.
     publish: (file or folder that a step left, path or URI to copy it to); any exception is the step's OutputError.
-    sweep: makes the driver of a step that is a sweep; see `runner.engine.sweep.sweep_driver`.
     """
 
     reuse: Callable[[RunRow, PlanStep, Step], RunRow | None] | None = None
     completed: Callable[[RunRow, PlanStep, Step, Path], None] | None = None
     publish: Callable[[Path, str], object] | None = None
-    sweep: Callable[[Context, Pools, RunRow, PlanStep, Path | None], Driver] | None = None
 
 
 class Cancels:

@@ -25,12 +25,14 @@ def take_over(store: Store, earlier: RunRow, run: RunRow) -> None:
         remove_tree(target.root)
         target.root.mkdir(parents=True)
         target.artifacts.mkdir()
-        _link_tree(source.artifacts, target.artifacts)
+        link_tree(source.artifacts, target.artifacts)
+        link_tree(source.tracking, target.tracking)
         if source.log.exists():
             _link(source.log, target.log)
 
 
-def _link_tree(source: Path, target: Path) -> None:
+def link_tree(source: Path, target: Path) -> None:
+    """Lay a folder's files into another (made), as links where the file system has them. Missing is a no-op."""
     if source.is_dir():
         shutil.copytree(source, target, symlinks=True, copy_function=_link, dirs_exist_ok=True)
 

@@ -84,6 +84,7 @@ class StepDriver:
         self._store, self._backend = context.store, context.backend
         self._status = run.status
         self._cancel_by: str | None = run.cancel_by
+        self._why = ""
         self._cancel_seen: float | None = None
         self._asked_at: float | None = None
         self._forced = False
@@ -121,9 +122,10 @@ class StepDriver:
         """Of the attempt that is under way, or was the last."""
         return self._number
 
-    def cancel(self, by: str) -> None:
-        """Ask for the end, as if it had been asked for in the store."""
+    def cancel(self, by: str, why: str = "") -> None:
+        """Ask for the end, as if it had been asked for in the store. why: what the outcome says if it ends by this."""
         self._cancel_by = self._cancel_by or by
+        self._why = self._why or why
 
     def advance(self) -> float:
         """Do what can be done now; seconds until there is something to do again at the latest."""
@@ -359,6 +361,8 @@ class StepDriver:
         return verdict.judge(seen, recorded, intent)
 
     def _record_end(self, outcome: Outcome) -> None:
+        if self._why and outcome.reason is Reason.CANCELED:
+            outcome = replace(outcome, message=self._why)
         self._store.end_attempt(self._run, self._number, outcome)
         self._ended = outcome
         self._state = _State.CLEAN
