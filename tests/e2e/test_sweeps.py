@@ -16,6 +16,7 @@ from runner.job import Distribution, EarlyTermination, Objective, Sampling, Swee
 from runner.model import Reason, Status
 from runner.plan import Plan, PlanStep, SweepPlan, Upstream
 from runner.store import Store
+from runner.supervisor import ensure
 from tests.plans import bash, start
 
 if TYPE_CHECKING:
@@ -166,6 +167,8 @@ def test_killed_again_and_again_no_trial_is_lost_or_run_twice(
         eventually(lambda: len(list(marks.iterdir())) >= count, f"{count} trials have run")  # noqa: B023
         for pid in _supervisors(store, name):
             os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not _supervisors(store, name), "it is dead")
+        ensure(store, store.get(name))
     assert ended(store, name).status is Status.COMPLETED
     found = trials(store, name)
     assert len(found) == 8
