@@ -10,12 +10,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from runner.api import Run, build, get, push, submit
     from runner.errors import RunnerError
+    from runner.job import Data
     from runner.model import Outcome, Reason, Status
+    from runner.pipeline import Pipeline, step
 
-__all__ = ["Outcome", "Reason", "Run", "RunnerError", "Status", "build", "get", "push", "submit"]
+__all__ = [
+    "Data",
+    "Outcome",
+    "Pipeline",
+    "Reason",
+    "Run",
+    "RunnerError",
+    "Status",
+    "build",
+    "get",
+    "push",
+    "step",
+    "submit",
+]
 
 _WHERE = {
+    "Data": "runner.job",
     "Outcome": "runner.model",
+    "Pipeline": "runner.pipeline",
     "Reason": "runner.model",
     "Run": "runner.api",
     "RunnerError": "runner.errors",
@@ -23,6 +40,7 @@ _WHERE = {
     "build": "runner.api",
     "get": "runner.api",
     "push": "runner.api",
+    "step": "runner.pipeline",
     "submit": "runner.api",
 }
 

@@ -95,6 +95,7 @@ def collect(box: Box, code: Path | None, target: Path, outputs: dict[str, str | 
 def _keep_logged(logged: Path, target: Path) -> None:
     """Artifacts become an output, the rest stands beside the outputs; nothing logged leaves nothing."""
     open_up(logged)
+    _scrub(logged)
     source, place, kept = logged / tracking.ARTIFACTS, target / LOGGED, AttemptFolder(target.parent).tracking
     if plain_folder(source) and any(source.iterdir()) and not place.exists():
         source.rename(place)

@@ -76,29 +76,30 @@ def check_capabilities(step: Step, backend: str, capabilities: Capabilities) -> 
     Raises:
         CapabilityError: with one hint line for each problem.
     """
-    problems = list(_problems(step, capabilities))
-    if not problems:
+    found = [f"--{what}: {why} → {way}" for what, why, way in problems(step, capabilities)]
+    if not found:
         return
-    count = "1 thing" if len(problems) == 1 else f"{len(problems)} things"
-    raise CapabilityError(f"backend {backend} cannot do {count} that you asked for; nothing was started", *problems)
+    count = "1 thing" if len(found) == 1 else f"{len(found)} things"
+    raise CapabilityError(f"backend {backend} cannot do {count} that you asked for; nothing was started", *found)
 
 
-def _problems(step: Step, can: Capabilities) -> Iterator[str]:
-    limits = step.limits
+def problems(step: Step, can: Capabilities) -> Iterator[tuple[str, str, str]]:
+    """(what was asked for, why it cannot be had, the way out) of all that a backend cannot do."""
+    limits, docker = step.limits, "--backend docker"
     if step.image is not None and not can.images:
-        yield f"--libs/--image {step.image}: it runs in no image → --backend docker, or install the libraries yourself"
+        yield f"libs/--image {step.image}", "it runs in no image", f"{docker}, or install the libraries yourself"
     if limits.memory_bytes is not None and not can.memory:
-        yield f"--memory {human_size(limits.memory_bytes)}: it cannot hold a memory limit here → --backend docker"
+        yield f"memory {human_size(limits.memory_bytes)}", "it cannot hold a memory limit here", docker
     if limits.cpus is not None and not can.cpus:
-        yield f"--cpus {limits.cpus:g}: it cannot hold a processor limit here → --backend docker"
+        yield f"cpus {limits.cpus:g}", "it cannot hold a processor limit here", docker
     if limits.gpus is not None and not can.gpus:
-        yield f"--gpus {limits.gpus}: it cannot assign GPUs → leave it out: the script sees all GPUs of this machine"
+        yield f"gpus {limits.gpus}", "it cannot assign GPUs", "leave it out: the script sees all GPUs of this machine"
     if limits.shm_bytes is not None and not can.shm:
-        yield "--shm-size: it cannot change /dev/shm → leave it out, or --backend docker"
+        yield "shm-size", "it cannot change /dev/shm", f"leave it out, or {docker}"
     if limits.ulimits and not can.ulimits:
-        yield f"ulimit {', '.join(limits.ulimits)}: it cannot set limits of processes → leave it out, or --backend docker"
+        yield f"ulimit {', '.join(limits.ulimits)}", "it cannot set limits of processes", f"leave it out, or {docker}"
     if step.secrets and not can.secrets:
-        yield "--secret: it cannot pass secrets unseen → --backend docker"
+        yield "secret", "it cannot pass secrets unseen", docker
 
 
 def compose_task(

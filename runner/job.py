@@ -173,7 +173,8 @@ class Environment:
     """What names the image. One of: `libs`; `image` (with `conda`, conda packages on top of it); `context`, a folder to
     build; `reference`, a name that Azure ML knows. paths are absolute.
 
-    conda: the file, or its content where it stood inline.
+    conda: the file, or its content where it stood inline. local: a name that runner.yaml maps to this machine's own
+    programs and libraries (`local: true`), for the backend process; then nothing else is given.
     """
 
     image: str | None = None
@@ -182,6 +183,7 @@ class Environment:
     dockerfile: str | None = None
     libs: Path | None = None
     reference: str | None = None
+    local: bool = False
     where: Where = NOWHERE
 
 
@@ -358,7 +360,8 @@ Component = Command | Graph | Sweep | Foreign
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is submitted. problems: what no local backend can do, all of it, in the order of the file.
+    """What is submitted. problems: what no local backend can do, all of it, in the order of the file. warnings: what is
+    taken and has no effect, as `file:line: key: …`.
 
     file: where it came from, absolute; relative paths in it were resolved against its folder. compute: the job's own.
     """
@@ -373,5 +376,6 @@ class Job:
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
     native: Mapping[str, Any] = field(default_factory=dict)
     file: Path | None = field(default=None, compare=False)

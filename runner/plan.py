@@ -101,6 +101,7 @@ class Plan:
 
     outputs: the pipeline's outputs → whose output each is. pools: compute → what its steps share.
     code: name of a code folder → digest of its content; the folders stand in the run's folder under these names.
+    taken: step → the earlier run (of that step) whose outputs are taken instead of running it: a resumed run.
     """
 
     steps: tuple[PlanStep, ...]
@@ -109,6 +110,7 @@ class Plan:
     force_rerun: bool = False
     pools: Mapping[str, Pool] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
+    taken: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, complete; `from_json` is its inverse."""

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from runner.model import Limits, RetryPolicy
     from runner.store import RunRow, Store
 
-_ALL = Capabilities(
-    images=True, cpus=True, memory=True, gpus=True, shm=True, ulimits=False, secrets=True, isolates=True
-)
+_ALL = Capabilities(images=True, cpus=True, memory=True, gpus=True, shm=True, ulimits=True, secrets=True, isolates=True)
 
 
 def bash(

@@ -33,12 +33,16 @@ ROWS = (
     ("cli",),
     ("console",),
     ("",),  # `runner` itself: the public names, and where each is
+    ("pipeline",),
     ("api",),
-    ("cleanup", "diagnosis", "logs", "submission"),
+    ("cleanup", "diagnosis", "logs", "registered", "submission"),
     ("supervisor",),
-    ("engine",),
-    ("composer", "drafts", "verdict", "builder", "backends"),
-    ("artifacts", "sweeps.rows"),
+    ("engine", "environments"),
+    ("codes",),
+    ("gitcode",),
+    ("composer", "drafts", "verdict", "graph", "reuse", "job_json", "builder", "backends"),
+    ("data",),
+    ("artifacts", "digests", "sweeps.rows"),
     ("store", "snapshot", "spec", "bootstrapper", "docker_api", "backends.base"),
     ("sweeps",),
     ("plan",),
@@ -49,7 +53,8 @@ ROWS = (
 
 OWNERS = {
     "docker": ("docker_api",),
-    "azure": ("backends.azureml", "builder.registry.sign_in"),
+    "azure": ("backends.azureml", "builder.registry.sign_in", "data.azure"),
+    "fsspec": ("data.others",),
     "rattler": ("builder.conda",),
     "typer": ("cli", "console"),
     "rich": ("cli", "console"),
@@ -191,7 +196,13 @@ def test_every_foreign_import_is_a_declared_dependency() -> None:
         *(one for extra in project["optional-dependencies"].values() for one in extra),
     ]
     names = {re.split(r"[^A-Za-z0-9_-]", text)[0].lower() for text in declared}
-    importable = {"pyyaml": "yaml", "azure-ai-ml": "azure", "azure-identity": "azure", "py-rattler": "rattler"}
+    importable = {
+        "pyyaml": "yaml",
+        "azure-ai-ml": "azure",
+        "azure-identity": "azure",
+        "py-rattler": "rattler",
+        "azure-storage-blob": "azure",
+    }
     known = {importable.get(name, name) for name in names} | {"runner"} | sys.stdlib_module_names
     if "pydantic" in names:
         known.add("pydantic_core")  # one cannot be had without the other
@@ -277,8 +288,8 @@ HEAVY = (
     "requests",
     "asyncio",
     "rattler",
+    "fsspec",
     "optuna",
-    "mlflow",
 )
 
 _DUMP = """

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _KEPT_LOGS = 50
-_DOWNLOADS = ("conda", "r", "r-built")
-"""Folders of what can be had again by asking the network, or by compiling once more."""
+_DOWNLOADS = ("conda", "r", "r-built", "git", "code")
+"""Folders of what can be had again by asking the network, compiling once more, or putting a step's code together."""
 
 
 def cache_dir() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from runner.model import Outcome
     from runner.store import RunRow, Store
-    from runner.submission.script import Request
+    from runner.submission.accepting import Prepared
 
 script_args: list[str] = []
 """What stood after `--`; put here by `main`, which cuts it off before any parser sees it."""
@@ -26,7 +27,12 @@ script_args: list[str] = []
 
 def submit(  # noqa: PLR0917 - the signature is the command line
     script: Annotated[
-        Path, typer.Argument(metavar="SCRIPT", help="A .py .R .sh .jl .js .pl .ipynb .Rmd .qmd, or an executable file.")
+        Path,
+        typer.Argument(
+            metavar="SCRIPT|JOB.yml",
+            help="A .py .R .sh .jl .js .pl .ipynb .Rmd .qmd, or an executable file; a job, pipeline or sweep as Azure ML's "
+            "YAML has it; pipeline:NAME[@VERSION].",
+        ),
     ],
     backend: Annotated[str | None, typer.Option(metavar="BACKEND", help="process, docker or azureml.")] = None,
     compute: Annotated[str | None, typer.Option(metavar="C", help="A compute of Azure ML, or local.")] = None,
@@ -64,15 +70,41 @@ def submit(  # noqa: PLR0917 - the signature is the command line
     ] = None,
     description: Annotated[str, typer.Option(metavar="TEXT", help="A note.")] = "",
     tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A tag.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of a job: another value: inputs.lr=0.1.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Of a job: instead of runner.yaml.")] = None,
+    force_rerun: Annotated[bool, typer.Option("--force-rerun", help="Of a pipeline: reuse no earlier step.")] = False,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="STEP", help="Of a pipeline: take over the last run up to this step."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay, show the log, exit as the script did.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; start nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> int:
     """Run a script. What follows `--` is the script's, untouched: runner submit train.R --wait -- --rounds 50."""
     from runner.api import parse_reason
+    from runner.cli import submit_job
     from runner.model import Limits, RetryPolicy
-    from runner.submission.script import Request
+    from runner.submission.script import Request, prepare
 
+    show = Show(wait=wait, dry_run=dry_run, json=json)
+    if submit_job.is_job(script):
+        submit_job.refuse_options_of_scripts({
+            "--libs": libs, "--image": image, "--code": code, "--input": input, "--output": output, "--env": env,
+            "--cpus": cpus, "--memory": memory, "--gpus": gpus, "--shm-size": shm_size, "--timeout": timeout,
+            "--retries": retries, "--retry-on": retry_on, "--": script_args,
+        })  # fmt: skip
+        named = submit_job.Named(
+            backend, compute, None if name is None else values.run_name(name, "--name"), experiment, description,
+            _pairs(tag, "--tag", "K=V"), _secrets(secret, values_too=not dry_run),
+        )  # fmt: skip
+        changes = submit_job.Changes(_sets(set_), config, force_rerun, from_)
+        return carry_out(lambda store: submit_job.prepared(str(script), named, changes, store, build=not dry_run), show)
+    submit_job.refuse_options_of_jobs(
+        {"--set": set_, "--config": config, "--force-rerun": force_rerun, "--from": from_}
+    )
     if libs is not None and image is not None:
         raise UsageError("--libs and --image both choose the image", "leave one of them out")
     request = Request(
@@ -101,20 +133,29 @@ def submit(  # noqa: PLR0917 - the signature is the command line
         description=description,
         tags=_pairs(tag, "--tag", "K=V"),
     )
-    return _carry_out(request, wait=wait, dry_run=dry_run, json=json)
+    return carry_out(lambda store: prepare(request, store, console.say, build=not dry_run), show)
 
 
-def _carry_out(request: Request, *, wait: bool, dry_run: bool, json: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Show:
+    """What the user wants to see of it."""
+
+    wait: bool
+    dry_run: bool
+    json: bool
+
+
+def carry_out(prepare: Callable[[Store], Prepared], show: Show) -> int:
+    """Decide, then start (or with --dry-run show) what was decided; with --wait stay until the end."""
     from runner.store import Store
-    from runner.submission.accepting import accept, preview
-    from runner.submission.script import prepare
+    from runner.submission.accepting import accept
     from runner.supervisor import ensure
 
     store = Store()
     try:
-        prepared = prepare(request, store, console.say, build=not dry_run)
-        if dry_run:
-            console.result_json(preview(prepared, store))
+        prepared = prepare(store)
+        if show.dry_run:
+            _preview(prepared, store, json=show.json)
             return 0
         run, gone = accept(prepared, store)
     except KeyboardInterrupt as stop:
@@ -124,12 +165,23 @@ def _carry_out(request: Request, *, wait: bool, dry_run: bool, json: bool) -> in
             ensure(store, store.get(stop.args[0]))
             console.say("", f"\ninterrupted; {stop.args[0]} was submitted and goes on")
         return 130
-    if not wait:
+    if not show.wait:
         os.close(gone)
-        _accepted(run, json=json)
+        _accepted(run, json=show.json)
         return 0
     console.say("run", run.name)
-    return _stay(store, run, gone, json=json)
+    return _stay(store, run, gone, json=show.json)
+
+
+def _preview(prepared: Prepared, store: Store, *, json: bool) -> None:
+    from runner.submission.accepting import preview
+
+    if prepared.plan is None or json:
+        console.result_json(preview(prepared, store))
+    else:
+        from runner.graph import draw
+
+        console.result(draw(prepared.plan, "text").rstrip())
 
 
 def _accepted(run: RunRow, *, json: bool) -> None:
@@ -199,6 +251,10 @@ def _pairs(
             raise UsageError(f"{key} {name} is given twice")
         found[name] = value
     return found
+
+
+def _sets(texts: list[str] | None) -> list[tuple[str, str]]:
+    return [values.pair(text, "--set", what="KEY=VALUE", check=lambda key, _: key) for text in texts or ()]
 
 
 def _variables(texts: list[str] | None) -> dict[str, str]:

@@ -10,7 +10,7 @@ import secrets
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from runner.docker_api import owner
 from runner.docker_api.wire import Connection, docker_host, path
@@ -180,6 +180,30 @@ class Engine:
             except APIError as error:
                 return PushEnd(error=str(error.explanation or error))
         return end
+
+    def build(
+        self, context: IO[bytes], dockerfile: str, reference: str, seen: Callable[[Mapping[str, Any]], None]
+    ) -> str:
+        """Build a packed context by its Dockerfile, as the image `reference`: the engine's words for why it cannot, or "".
+
+        Args:
+            dockerfile: its path in the context. seen: called with every item of the stream.
+        """
+        from docker.errors import APIError
+
+        failed = ""
+        with _translated("build an image"):
+            try:
+                items = self._client.build(
+                    fileobj=context, custom_context=True, dockerfile=dockerfile, tag=reference, rm=True, forcerm=True,
+                    decode=True,
+                )  # fmt: skip
+                for item in _streamed(items):
+                    seen(item)
+                    failed = str(item["error"]) if "error" in item else failed
+            except APIError as error:
+                return str(error.explanation or error)
+        return failed
 
     def names(self) -> list[str]:
         """`NAME:TAG` of every image on the engine."""

@@ -9,11 +9,11 @@ from runner.engine.publish import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
     from pathlib import Path
 
     from runner.backends.base import Backend
     from runner.model import Outcome, Step
-    from runner.plan import PlanStep
     from runner.store import RunRow, Store
 
 TICK_S = 0.2
@@ -39,13 +39,9 @@ class Driver(Protocol):
 class Hooks:
     """What the engine has done by others; None: it is not done.
 
-    reuse: (row, plan's step, the step with its inputs in place) → an earlier run whose outputs can be taken instead.
-    completed: the same and the folder of what it left, after a step has run and completed.
     publish: (file or folder that a step left, path or URI to copy it to); any exception is the step's OutputError.
     """
 
-    reuse: Callable[[RunRow, PlanStep, Step], RunRow | None] | None = None
-    completed: Callable[[RunRow, PlanStep, Step, Path], None] | None = None
     publish: Callable[[Path, str], object] | None = None
 
 
@@ -89,3 +85,10 @@ class Context:
         if self.secrets is None or not set(step.secrets) <= set(self.secrets):
             return None
         return {name: self.secrets[name] for name in step.secrets}
+
+    def publish(self, run: RunRow, step: Step, number: int) -> Future[str | None]:
+        """Copy what attempt `number` of a step left to where it was asked for; the result is what went wrong, or None."""
+        kept = self.store.folder(run.name).attempt(number).artifacts
+        sources = {name: kept / name / name if name in step.files else kept / name for name in step.publish}
+        targets = {name: target.replace("${{name}}", run.name) for name, target in step.publish.items()}
+        return self.publisher.start(sources, targets)

@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runner import verdict
+from runner.engine.cache import StepCache
 from runner.engine.context import STOPPED_BY, TICK_S
 from runner.engine.pool import Pools
 from runner.engine.progress import Progress
-from runner.engine.reused import take_over
+from runner.engine.reused import ReusingDriver
 from runner.engine.step import StepDriver
 from runner.engine.sweep import sweep_driver
 from runner.errors import RunnerError, StoreError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from runner.plan import Plan, PlanStep
     from runner.store import RunRow
 
+_SETTLE_S = 0.01
 _PAUSE_S = 1.0
 """A store that cannot be written (a full disk) is tried again so often."""
 
@@ -40,6 +42,7 @@ class GraphDriver:
         self._steps = {each.name: each for each in plan.steps}
         self._progress = Progress(plan.steps)
         self._pools = Pools(plan.pools)
+        self._cache = StepCache(context.store, run, plan)
         self._running: dict[str, tuple[Driver, RunRow]] = {}
         self._attempts: dict[str, int] = {}
         self._ends: list[tuple[str, Outcome]] = []
@@ -99,7 +102,10 @@ class GraphDriver:
         if self._ends:
             self._store.end_steps(self._run, self._ends)
             self._ends.clear()
+        settled = self._cache.settle()
         if not self._progress.left:
+            if not settled:
+                return _SETTLE_S
             self._end()
         return soonest
 
@@ -141,12 +147,8 @@ class GraphDriver:
         if missing is not None:
             self._settle(plan_step, missing)
             return
-        if not resumed and self._reuse(plan_step, row, step):
-            self._free(plan_step)
-            self._ended(plan_step.name, verdict.reused(), 1)
-            return
         try:
-            driver = self._driver(replace(plan_step, step=step), row)
+            driver = self._driver(plan_step, step, row, resumed=resumed)
         except StoreError:
             raise
         except RunnerError as error:
@@ -157,11 +159,21 @@ class GraphDriver:
         if self._stopping is not None:
             driver.cancel(self._stopping)
 
-    def _driver(self, plan_step: PlanStep, row: RunRow) -> Driver:
-        code = self._folder.code_of(plan_step.code)
-        if plan_step.sweep is not None:
-            return sweep_driver(self._context, self._pools, row, plan_step, code)
-        return StepDriver(self._context, row, code=code, step=plan_step.step)
+    def _driver(self, plan_step: PlanStep, step: Step, row: RunRow, *, resumed: bool) -> Driver:
+        """What runs the step; before that, it looks for an earlier run that can stand for it."""
+
+        def run() -> Driver:
+            code = self._folder.code_of(plan_step.code)
+            if plan_step.sweep is not None:
+                return sweep_driver(self._context, self._pools, row, replace(plan_step, step=step), code)
+            return StepDriver(self._context, row, code=code, step=step)
+
+        if resumed:
+            return run()
+        found = self._cache.taken(plan_step) or self._cache.begin(plan_step, step)
+        if found is None:
+            return run()
+        return ReusingDriver(self._context, self._cache, row, plan_step, found=found, run=run)
 
     def _with_inputs(self, plan_step: PlanStep) -> tuple[Step, Outcome | None]:
         """The step with the paths of what others left for it; and how it ends if that is not there."""
@@ -174,16 +186,6 @@ class GraphDriver:
             inputs[name] = str(path)
         return replace(plan_step.step, inputs=inputs), None
 
-    def _reuse(self, plan_step: PlanStep, row: RunRow, step: Step) -> bool:
-        find = self._context.hooks.reuse
-        if find is None or not plan_step.reusable or self._plan.force_rerun:
-            return False
-        if (earlier := find(row, plan_step, step)) is None:
-            return False
-        take_over(self._store, earlier, row)
-        self._store.end(row, verdict.reused(), attempts=1, reused_from=earlier.name)
-        return True
-
     # -- ending ---------------------------------------------------------------------------------------------------
 
     def _leave(self, name: str, driver: Driver, row: RunRow) -> None:
@@ -192,12 +194,10 @@ class GraphDriver:
         plan_step = self._steps[name]
         del self._running[name]
         self._free(plan_step)
-        number = driver.number if isinstance(driver, StepDriver) else 1
+        number = driver.number if isinstance(driver, StepDriver | ReusingDriver) else 1
+        if not (isinstance(driver, ReusingDriver) and driver.reused):
+            self._cache.ended(row, plan_step, self._with_inputs(plan_step)[0], driver.outcome, number)
         self._ended(name, driver.outcome, number)
-        completed = self._context.hooks.completed
-        if completed is not None and driver.outcome.status is Status.COMPLETED and plan_step.reusable:
-            kept = self._store.folder(row.name).attempt(number).artifacts
-            completed(row, plan_step, self._with_inputs(plan_step)[0], kept)
 
     def _settle(self, plan_step: PlanStep, outcome: Outcome) -> None:
         """A step that got room ended before anything of it ran."""

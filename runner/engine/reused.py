@@ -1,44 +1,131 @@
-"""Lays what an earlier run left into the place of a step that need not run."""
+"""A step that an earlier run may stand for: looked for, laid into place, and run after all where there is none."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from typing import TYPE_CHECKING
+from concurrent.futures import wait
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
-from runner.store import remove_tree
+from runner import verdict
+from runner.engine.cache import Taken
+from runner.engine.step import StepDriver
+from runner.errors import RunnerError, StoreError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
+    from concurrent.futures import Future
 
-    from runner.store import RunRow, Store
+    from runner.engine.cache import Fields, StepCache
+    from runner.engine.context import Context, Driver
+    from runner.model import Outcome
+    from runner.plan import PlanStep
+    from runner.store import RunRow
+
+_T = TypeVar("_T")
+
+_AT_ONCE_S = 0.005
+"""A few small files are read and linked within this, so that most reused steps need no second look."""
+_AGAIN_S = 0.02
 
 
-def take_over(store: Store, earlier: RunRow, run: RunRow) -> None:
-    """Give `run` the outputs and the log of `earlier`, as links to the same bytes where the file system has them.
+class ReusingDriver:
+    """Brings a step to its end by what an earlier run left, or by running it. See `Driver`.
 
-    Every run stands by itself: either may be deleted. May be called again after a kill.
+    Args:
+        found: what the step's inputs hold, being read; or an earlier run that is to be taken, whatever they hold.
+        run: makes the driver that runs the step.
     """
-    source = store.folder(earlier.name).attempt(max(1, earlier.attempts))
-    target = store.folder(run.name).attempt(1)
-    with store.errors():
-        remove_tree(target.root)
-        target.root.mkdir(parents=True)
-        target.artifacts.mkdir()
-        link_tree(source.artifacts, target.artifacts)
-        link_tree(source.tracking, target.tracking)
-        if source.log.exists():
-            _link(source.log, target.log)
 
+    def __init__(
+        self, context: Context, cache: StepCache, row: RunRow, plan_step: PlanStep, *,
+        found: Future[Fields] | Taken, run: Callable[[], Driver],
+    ) -> None:  # fmt: skip
+        self.outcome: Outcome | None = None
+        self.reused = False
+        self._context, self._store, self._cache = context, context.store, cache
+        self._row, self._plan_step, self._run = row, plan_step, run
+        self._cancel_by: str | None = None
+        self._driver: Driver | None = None
+        self._looking: Future[Fields] | None = None
+        self._fields: Fields | None = None
+        self._taking: Future[Taken | None] | None = None
+        self._taken: Taken | None = None
+        self._publishing: Future[str | None] | None = None
+        self._waited: object = None
+        if isinstance(found, Taken):
+            self._taking = cache.take(row, plan_step, [found], strict=False)
+        else:
+            self._looking = found
 
-def link_tree(source: Path, target: Path) -> None:
-    """Lay a folder's files into another (made), as links where the file system has them. Missing is a no-op."""
-    if source.is_dir():
-        shutil.copytree(source, target, symlinks=True, copy_function=_link, dirs_exist_ok=True)
+    @property
+    def number(self) -> int:
+        """Of the attempt that is under way, or was the last."""
+        return self._driver.number if isinstance(self._driver, StepDriver) else 1
 
+    def cancel(self, by: str) -> None:
+        """See `Driver`."""
+        self._cancel_by = self._cancel_by or by
+        if self._driver is not None:
+            self._driver.cancel(by)
 
-def _link(source: Path | str, target: Path | str) -> None:
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError:  # another file system, or too many links
-        shutil.copy2(source, target, follow_symlinks=False)
+    def advance(self) -> float:
+        """See `Driver`."""
+        if self._driver is not None:
+            delay = self._driver.advance()
+            self.outcome = self._driver.outcome
+            return delay
+        if self._cancel_by is not None and self._taken is None:
+            return self._end(verdict.never_started(self._cancel_by, "it was canceled"))
+        if self._looking is not None and self._taking is None:
+            if not self._ready(self._looking):
+                return _AGAIN_S
+            # Inputs that cannot be read are the step's to complain of.
+            self._fields = None if self._looking.exception() else self._looking.result()
+            candidates = self._cache.find(self._fields) if self._fields is not None else []
+            if not candidates:
+                return self._start()
+            self._taking = self._cache.take(self._row, self._plan_step, candidates, strict=True)
+        return self._take()
+
+    def _take(self) -> float:
+        if self._taken is None:
+            assert self._taking is not None  # noqa: S101 - the state says so
+            if not self._ready(self._taking):
+                return _AGAIN_S
+            self._taken = None if self._taking.exception() else self._taking.result()
+            if self._taken is None:
+                return self._start()
+        if self._plan_step.step.publish and self._publishing is None:
+            self._publishing = self._context.publish(self._row, self._plan_step.step, 1)
+        if self._publishing is not None and not self._ready(self._publishing):
+            return _AGAIN_S
+        earlier = self._taken.earlier.outcome
+        outcome = replace(
+            verdict.reused(), message=f"reused from {self._taken.origin}", warnings=earlier.warnings if earlier else ()
+        )
+        if self._publishing is not None and (error := self._publishing.result()) is not None:
+            return self._end(verdict.output_error(outcome, error))
+        self._cache.took(self._row, self._plan_step, self._taken, self._fields)
+        self.reused = True
+        return self._end(outcome, self._taken.origin)
+
+    def _start(self) -> float:
+        try:
+            self._driver = self._run()
+        except StoreError:
+            raise
+        except RunnerError as error:
+            return self._end(verdict.start_failed(str(error)))
+        return 0.0
+
+    def _end(self, outcome: Outcome, reused_from: str | None = None) -> float:
+        self._store.end(self._row, outcome, attempts=1, reused_from=reused_from)
+        self.outcome = outcome
+        return 0.0
+
+    def _ready(self, future: Future[_T]) -> bool:
+        """Whether it is done; waits a moment when it is asked about for the first time."""
+        if self._waited is not future:
+            self._waited = future
+            wait([future], _AT_ONCE_S)
+        return future.done()

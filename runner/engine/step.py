@@ -329,10 +329,7 @@ class StepDriver:
         return 0.0
 
     def _begin_publishing(self, outcome: Outcome) -> float:
-        step, kept = self._given, self._folder.artifacts
-        sources = {name: kept / name / name if name in step.files else kept / name for name in step.publish}
-        targets = {name: target.replace("${{name}}", self._run.name) for name, target in step.publish.items()}
-        self._publishing = outcome, self._context.publisher.start(sources, targets)
+        self._publishing = outcome, self._context.publish(self._run, self._given, self._number)
         self._state = _State.PUBLISH
         return 0.0
 

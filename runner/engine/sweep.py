@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from runner import tracking, verdict
 from runner.engine.context import TICK_S
-from runner.engine.reused import link_tree
 from runner.engine.step import StepDriver
+from runner.engine.taking import link_tree
 from runner.model import Outcome, Reason, Status
 from runner.store import remove_tree, write_aside
 from runner.sweeps.decide import decide
@@ -189,7 +189,8 @@ class SweepDriver:
         target = self._store.folder(self._run.name).attempt(1)
         with self._store.errors():
             remove_tree(target.root)
-            target.artifacts.mkdir(parents=True)
+            target.root.mkdir(parents=True)
+            target.artifacts.mkdir()
             if decision.best is not None:
                 best = self._folder(self._runs[decision.best])
                 link_tree(best.artifacts, target.artifacts)

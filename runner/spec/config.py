@@ -1,7 +1,7 @@
-"""runner.yaml: settings of a project, and below them those of the user.
+"""runner.yaml: what names stand for in a project (see docs/names.md), and below it what they stand for to the user.
 
 The project's file is the first `runner.yaml` upward from where the work is; RUNNER_CONFIG or `--config` names another.
-The user's is `runner/runner.yaml` in the XDG config folder. A key of the project's wins over the user's.
+The user's is `runner/runner.yaml` in the XDG config folder. An entry of the project's wins over the user's.
 """
 
 from __future__ import annotations
@@ -9,19 +9,24 @@ from __future__ import annotations
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
+from runner.errors import SpecError
 from runner.spec.reference import place
+from runner.spec.sections import SECTIONS, Sections, sections, shown, unknown_key
 from runner.spec.yamldoc import Document, nearest, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from runner.spec.mappings import ComponentFile, Compute, Location, Mapped, Workspace
+
+_T = TypeVar("_T")
 FILE = "runner.yaml"
 Auth = Literal["acr", "docker", "basic"]
 """How runner signs in to a registry: Azure's token exchange, docker's own logins, RUNNER_REGISTRY_USER/PASSWORD."""
 
-_KEYS = ("registry", "registries")
+_KEYS = ("registry", "registries", *SECTIONS)
 _REGISTRY_KEYS = ("auth",)
 
 
@@ -29,12 +34,23 @@ _REGISTRY_KEYS = ("auth",)
 class Config:
     """What the files say. registry: `HOST[/PATH]` that images are pushed to. registries: host → how to sign in there.
     files: those that were read, the project's first. named: the hosts in files of the user's own choice, which are the
-    user's runner.yaml and one that was named; a project's file that was only found came with a checkout."""
+    user's runner.yaml and one that was named; a project's file that was only found came with a checkout.
+
+    environments, data, components, computes: by name or pattern; ask `runner.spec.names`. datastores: by name. urls: the
+    beginning of a URL → where it is instead.
+    """
 
     registry: str | None = None
     registries: Mapping[str, Auth] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     named: frozenset[str] = frozenset()
+    environments: Mapping[str, Mapped] = field(default_factory=dict)
+    datastores: Mapping[str, Location] = field(default_factory=dict)
+    data: Mapping[str, Location] = field(default_factory=dict)
+    urls: Mapping[str, Location] = field(default_factory=dict)
+    components: Mapping[str, ComponentFile] = field(default_factory=dict)
+    computes: Mapping[str, Compute] = field(default_factory=dict)
+    workspace: Workspace | None = None
 
 
 def load(start: Path, environ: Mapping[str, str], explicit: Path | None = None) -> Config:
@@ -51,24 +67,36 @@ def load(start: Path, environ: Mapping[str, str], explicit: Path | None = None) 
     named = explicit or (Path(environ["RUNNER_CONFIG"]) if environ.get("RUNNER_CONFIG") else None)
     project = named or _upward(start.absolute())
     user = _user_file(environ)
-    found = [_parsed(project)] if project else []
     if user is not None and project is not None and _same(user, project):
         named = project
+    found = [_parsed(project, named=named is not None)] if project else []
     if project and not named and any(auth == "acr" for auth in found[0].registries.values()):
         _refuse_foreign(project)
     own = found[:1] if named else []
     if user is not None and user.is_file() and (project is None or not _same(user, project)):
-        found.append(_parsed(user))
+        found.append(_parsed(user, named=True))
         own = [*own, found[-1]]
-    registries: dict[str, Auth] = {}
-    for config in reversed(found):
-        registries |= config.registries
     return Config(
         registry=next((config.registry for config in found if config.registry), None),
-        registries=registries,
+        registries=_merged(*(config.registries for config in found)),
         files=tuple(path for config in found for path in config.files),
         named=frozenset(host for config in own for host in _hosts(config)),
+        environments=_merged(*(config.environments for config in found)),
+        datastores=_merged(*(config.datastores for config in found)),
+        data=_merged(*(config.data for config in found)),
+        urls=_merged(*(config.urls for config in found)),
+        components=_merged(*(config.components for config in found)),
+        computes=_merged(*(config.computes for config in found)),
+        workspace=next((config.workspace for config in found if config.workspace), None),
     )
+
+
+def _merged(*tables: Mapping[str, _T]) -> dict[str, _T]:
+    """Entry by entry; those of the tables that come first win."""
+    merged: dict[str, _T] = {}
+    for table in reversed(tables):
+        merged |= table
+    return merged
 
 
 def _hosts(config: Config) -> Iterator[str]:
@@ -118,17 +146,42 @@ def _same(one: Path, other: Path) -> bool:
         return False
 
 
-def _parsed(path: Path) -> Config:
+def _parsed(path: Path, *, named: bool) -> Config:
     document = read(path)
-    _refuse_unknown(document, (), document.data, _KEYS)
+    errors = [unknown_key(document, (key,), key, _KEYS) for key in document.data if key not in _KEYS]
+    registry, registries = None, {}
+    try:
+        registry, registries = _registry(document), _registries(document)
+    except SpecError as error:
+        errors.append(error)
+    found, wrong = sections(document, folder=path.absolute().parent, named=named)
+    _raise_all(str(path), [*errors, *wrong])
+    return _config(registry, registries, path, found)
+
+
+def _raise_all(file: str, errors: list[SpecError]) -> None:
+    """Nothing where there are none; the one; or one error that lists all, in the order of their lines."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        ordered = sorted(errors, key=lambda each: each.line or 0)
+        raise SpecError(f"{len(errors)} things are wrong", *(str(each) for each in ordered), file=file)
+
+
+def _config(registry: str | None, registries: dict[str, Auth], path: Path, found: Sections) -> Config:
+    return Config(registry, registries, (path,), **{key: getattr(found, key) for key in SECTIONS})
+
+
+def _registry(document: Document) -> str | None:
     registry = document.data.get("registry")
-    if registry is not None:
-        if not isinstance(registry, str):
-            raise document.error(("registry",), f"expected text, found {_shown(registry)}", "such as HOST/PATH")
-        asked = place(registry, file=document.file, line=document.line(("registry",)), key="registry")
-        if asked.tag is not None:
-            raise document.error(("registry",), "a tag is chosen for each image", f"leave out :{asked.tag}")
-    return Config(registry, _registries(document), (path,))
+    if registry is None:
+        return None
+    if not isinstance(registry, str):
+        raise document.error(("registry",), f"expected text, found {shown(registry)}", "such as HOST/PATH")
+    asked = place(registry, file=document.file, line=document.line(("registry",)), key="registry")
+    if asked.tag is not None:
+        raise document.error(("registry",), "a tag is chosen for each image", f"leave out :{asked.tag}")
+    return registry
 
 
 def _registries(document: Document) -> dict[str, Auth]:
@@ -136,7 +189,7 @@ def _registries(document: Document) -> dict[str, Auth]:
     if given is None:
         return {}
     if not isinstance(given, dict):
-        raise document.error(("registries",), f"expected HOST: {{auth: …}} lines, found {_shown(given)}")
+        raise document.error(("registries",), f"expected HOST: {{auth: …}} lines, found {shown(given)}")
     return {host: _auth(document, host, settings) for host, settings in given.items()}
 
 
@@ -146,35 +199,15 @@ def _auth(document: Document, host: str, settings: object) -> Auth:
     if asked.path:
         raise document.error(path, "expected a host alone", f"did you mean {asked.host}?")
     if not isinstance(settings, dict):
-        raise document.error(path, f"expected {{auth: …}}, found {_shown(settings)}")
-    _refuse_unknown(document, path, settings, _REGISTRY_KEYS)
+        raise document.error(path, f"expected {{auth: …}}, found {shown(settings)}")
+    for key in settings:
+        if key not in _REGISTRY_KEYS:
+            raise unknown_key(document, (*path, key), key, _REGISTRY_KEYS)
     auth = settings.get("auth")
     for kind in get_args(Auth):
         if auth == kind:
             return kind  # type: ignore[no-any-return]  # get_args tells no types
     near = nearest(str(auth), get_args(Auth))
     hints = [f"did you mean {near}?"] if near else []
-    message = f"expected one of {', '.join(get_args(Auth))}, found {_shown(auth)}"
+    message = f"expected one of {', '.join(get_args(Auth))}, found {shown(auth)}"
     raise document.error((*path, "auth"), message, *hints)
-
-
-def _refuse_unknown(
-    document: Document, path: tuple[str, ...], given: Mapping[str, Any], known: tuple[str, ...]
-) -> None:
-    for key in given:
-        if key not in known:
-            near = nearest(key, known)
-            hints = [f"did you mean {near}?"] if near else []
-            raise document.error((*path, key), "unknown key", *hints, f"known: {', '.join(known)}")
-
-
-def _shown(value: object) -> str:
-    match value:
-        case None:
-            return "nothing"
-        case dict():
-            return "a mapping"
-        case list():
-            return "a list"
-        case _:
-            return repr(value)

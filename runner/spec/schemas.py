@@ -7,7 +7,7 @@ from pathlib import Path
 from runner.errors import NotFoundError
 from runner.spec.yamldoc import nearest
 
-SCHEMAS = {"libs": "libs.yaml, the libraries of an image"}
+SCHEMAS = {"libs": "libs.yaml, the libraries of an image", "job": "job.yml, a job, pipeline, sweep or component"}
 """Name → which file it describes."""
 
 

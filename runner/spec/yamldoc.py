@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import SpecError
+from runner.spec.yamlnodes import quick
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,8 +25,12 @@ MAX_BYTES = 1 << 20
 """A hand-written file is far below; a data file given by mistake is above."""
 MAX_NODES = 100_000
 """After alias expansion: nine lines of aliases can stand for a billion values."""
+LARGE_BYTES = 16 << 20
+LARGE_NODES = 2_000_000
+"""Of files that programs write too: a pipeline of 10,000 steps has 2 MB and 300,000 values."""
 MAX_DEPTH = 50
 
+_TEXT_TAG = "tag:yaml.org,2002:str"
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 _PLAIN_TAGS = frozenset(
     f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "timestamp", "map", "seq")
@@ -72,14 +77,30 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
     return known[close[0]] if close else None
 
 
-def read(path: Path, *, shown: str | None = None) -> Document:
+def read(path: Path, *, shown: str | None = None, large: bool = False) -> Document:
     """Read one file. `shown` is how errors call it (default: the path as given).
+
+    Args:
+        large: whether it may be one that a program wrote (LARGE_BYTES, LARGE_NODES).
 
     Raises:
         SpecError: not there, not readable, not UTF-8, not YAML, or not a mapping at the top.
     """
     file = shown or str(path)
-    return parse(decode(read_bytes(path, shown=file), file), file)
+    raw = read_bytes(path, shown=file, limit=LARGE_BYTES if large else MAX_BYTES)
+    return parse(decode(raw, file), file, nodes=LARGE_NODES if large else MAX_NODES)
+
+
+def scalar(text: str) -> Any:
+    """What YAML makes of a plain text: `0.1` → 0.1, `true` → True, `a: b` → itself."""
+    import yaml
+
+    loader: Any = yaml.SafeLoader("")
+    tag = loader.resolve(yaml.ScalarNode, text, (True, False))
+    try:
+        return loader.construct_object(yaml.ScalarNode(tag, text)) if tag in _PLAIN_TAGS and text else text
+    except (ValueError, yaml.YAMLError):
+        return text
 
 
 def read_bytes(path: Path, *, shown: str, limit: int = MAX_BYTES) -> bytes:
@@ -113,8 +134,8 @@ def decode(raw: bytes, file: str) -> str:
         raise SpecError("not UTF-8 text", "save the file as UTF-8", file=file, line=line) from None
 
 
-def parse(text: str, file: str) -> Document:
-    """Parse one document.
+def parse(text: str, file: str, *, nodes: int = MAX_NODES) -> Document:
+    """Parse one document of at most so many values.
 
     Raises:
         SpecError: as `read`.
@@ -129,6 +150,8 @@ def parse(text: str, file: str) -> Document:
         line = text.count("\n", 0, error.position) + 1
         code = error.character if isinstance(error.character, int) else ord(error.character)
         raise SpecError(f"character U+{code:04X} is not allowed in YAML", file=file, line=line) from None
+    except UnicodeEncodeError:
+        raise SpecError("not UTF-8 text", "save the file as UTF-8", file=file) from None
     except RecursionError:
         raise SpecError(f"nested deeper than {MAX_DEPTH} levels", file=file) from None
     if root is None:
@@ -137,15 +160,22 @@ def parse(text: str, file: str) -> Document:
         found = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
         message = f"expected `key: value` lines at the top, found {found}"
         raise SpecError(message, file=file, line=root.start_mark.line + 1)
-    builder = _Builder(file)
+    builder = _Builder(file, nodes)
     data = builder.mapping(root, ())
     return Document(file, data, builder.lines, builder.texts)
 
 
 def _compose(text: str) -> yaml.Node | None:
-    """The node tree. The pure-Python loader on purpose: libyaml's overflows the C stack on deep nesting."""
+    """The node tree. libyaml's parser is ten times as quick, so it is asked first; where it finds something wrong, the pure
+    one says what, in words that do not depend on which of them is installed."""
     import yaml
 
+    if yaml.__with_libyaml__:
+        try:
+            return quick(text)
+        except (yaml.YAMLError, ValueError):  # ValueError: a lone surrogate, which C cannot be given
+            if len(text) > MAX_BYTES:  # which would take a minute
+                raise
     loader = yaml.SafeLoader(text)
     try:
         return loader.get_single_node()
@@ -175,10 +205,11 @@ def _syntax_error(error: yaml.MarkedYAMLError, file: str) -> SpecError:
 class _Builder:
     """Plain data out of the node tree, with the line and text of every value."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, limit: int) -> None:
         import yaml
 
         self.file = file
+        self._limit = limit
         self._loader = yaml.SafeLoader("")
         self.lines: dict[KeyPath, int] = {}
         self.texts: dict[KeyPath, str] = {}
@@ -257,6 +288,8 @@ class _Builder:
 
         self._bound(node, path)
         self.texts[path] = node.value
+        if node.tag == _TEXT_TAG and "\0" not in node.value:
+            return node.value
         if "\0" in node.value:  # written as an escape; no path, command or variable can hold it
             raise self._error(node, path, "character U+0000 is not allowed")
         try:
@@ -275,8 +308,8 @@ class _Builder:
         if node.tag not in _PLAIN_TAGS:
             tag = node.tag.removeprefix("tag:yaml.org,2002:")
             raise self._error(node, path, f"the tag {tag!r} is not allowed here")
-        if self._count > MAX_NODES:
-            raise self._error(node, path, f"more than {MAX_NODES} values once its aliases are expanded")
+        if self._count > self._limit:
+            raise self._error(node, path, f"more than {self._limit} values once its aliases are expanded")
         if len(path) > MAX_DEPTH:
             raise self._error(node, path, f"nested deeper than {MAX_DEPTH} levels")
 

@@ -87,6 +87,11 @@ class AttemptFolder:
         """What the script logged; see `runner.tracking`. There only if it logged something."""
         return self.root / "tracking"
 
+    @property
+    def listing(self) -> Path:
+        """Of a step of a pipeline: all that lay in `artifacts` when it completed, by which a later change is told."""
+        return self.root / "artifacts.json"
+
 
 def remove_tree(root: Path) -> None:
     """Remove a folder with all that a script may have left in it, folders without permissions too. Missing is a no-op."""

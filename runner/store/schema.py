@@ -53,5 +53,16 @@ MIGRATIONS = (
     CREATE INDEX runs_canceled ON runs (parent) WHERE cancel_by IS NOT NULL AND parent IS NOT NULL;
     CREATE INDEX runs_by_cache_key ON runs (cache_key) WHERE cache_key IS NOT NULL;
     """,
+    """
+    CREATE TABLE pipelines (
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        description TEXT NOT NULL,
+        job TEXT NOT NULL,
+        created REAL NOT NULL,
+        PRIMARY KEY (name, version)
+    );
+    CREATE INDEX runs_by_path ON runs (path) WHERE cache_fields IS NOT NULL;
+    """,
 )
 """One script per schema version; `PRAGMA user_version` counts how many were applied. Only ever append."""

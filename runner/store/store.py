@@ -18,7 +18,9 @@ from runner.model import Status, Step
 from runner.store.attempts import Attempts
 from runner.store.children import LIVE_SQL, TERMINAL, Children, insert_steps
 from runner.store.folders import remove_tree, write_aside
+from runner.store.pipelines import Pipelines
 from runner.store.places import Places
+from runner.store.reusable import Reusable
 from runner.store.rows import COLUMNS, dumped, run_row
 from runner.store.search import Search
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from runner.store.rows import RunRow
 
 
-class Store(Places, Search, Children, Attempts):
+class Store(Places, Search, Children, Attempts, Reusable, Pipelines):
     """The run store in one folder, 0700.
 
     Raises:

@@ -40,16 +40,18 @@ class Prepared:
     """Everything decided, and nothing started.
 
     step: what is run; of a pipeline (plan) it only says what the whole is called. codes: the folders to take along, by the
-    names that the plan's steps use; WHOLE for a run of one step. name: None: made up.
+    names that the plan's steps use; WHOLE for a run of one step. image_names: image id → what to call it. name: None: made
+    up.
     """
 
     title: str
     step: Step
     backend: str
-    image_name: str | None
+    image_names: Mapping[str, str]
     codes: Mapping[str, CodeFolder]
     experiment: str
     plan: Plan | None = None
+    kind: str = "script"
     name: str | None = None
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -72,12 +74,14 @@ def accept(prepared: Prepared, store: Store, name: str | None = None) -> tuple[R
     accepted = False
     try:
         with store.errors():
+            folder.code.mkdir()
             for key, code in prepared.codes.items():
                 snapshot.copy(code.folder, code.snapshot, folder.code / key)
         run = store.accept(
             name, step=prepared.step, backend=prepared.backend, image=prepared.step.image,
-            image_name=prepared.image_name, experiment=_text(prepared.experiment),
+            image_name=prepared.image_names.get(prepared.step.image or ""), experiment=_text(prepared.experiment),
             title=_text(prepared.title), description=_text(prepared.description), tags=prepared.tags,
+            plan=prepared.plan, kind=prepared.kind, image_names=prepared.image_names,
         )  # fmt: skip
         accepted = True
         return run, launch(store, run, lock, dict(prepared.secrets))
@@ -109,7 +113,7 @@ def preview(prepared: Prepared, store: Store) -> dict[str, object]:
     return {
         **head,
         "image": prepared.step.image,
-        "image_name": prepared.image_name,
+        "image_name": prepared.image_names.get(prepared.step.image or ""),
         "code": codes.get(WHOLE),
         "step": prepared.step.to_json(),
         "request": rendered[prepared.step.name],

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import composer, snapshot
+from runner import composer, environments, snapshot
 from runner.backends import open_backend
 from runner.errors import (
-    CapabilityError,
     CodeFolderError,
-    ImageError,
     NotFoundError,
     UsageError,
 )
@@ -23,7 +21,6 @@ from runner.submission.choices import check_arguments, check_limits, choose_back
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runner.docker_api.containers import Engine
     from runner.store import Store
     from runner.submission.accepting import Say
 
@@ -86,10 +83,11 @@ def prepare(request: Request, store: Store, say: Say, *, build: bool = True) -> 
         _check_places(step, taken)
         for note in taken.notes:
             say("note", note)
-        image_name = None
+        image_names = {}
         if backend.capabilities.images:
-            image, image_name = resolve_image(request, script, say, build=build)
-            step = replace(step, image=image)
+            wanted = environments.beside(script, request.image, request.libs, say)
+            image = environments.resolve(wanted, say, build=build)
+            step, image_names = replace(step, image=image.id), {image.id: image.name}
             if step.secrets:
                 # Whether this very image can take secrets shows in the request, and has to show before anything starts.
                 render(backend, step, store, request.name)
@@ -99,8 +97,8 @@ def prepare(request: Request, store: Store, say: Say, *, build: bool = True) -> 
         backend.close()
     experiment = request.experiment or root.name or "default"
     return Prepared(
-        relative, step, backend_name, image_name, {WHOLE: CodeFolder(root, taken)}, experiment, None, request.name,
-        request.description, request.tags, request.secrets,
+        relative, step, backend_name, image_names, {WHOLE: CodeFolder(root, taken)}, experiment, name=request.name,
+        description=request.description, tags=request.tags, secrets=request.secrets,
     )  # fmt: skip
 
 
@@ -224,58 +222,3 @@ def _output(name: str, folder: str | None) -> str | None:
     if parts[0] in composer.RESERVED_OUTPUTS and len(parts) == 1:
         raise UsageError(f"--output {name}={folder}: ./{parts[0]} is always collected", "leave the option out")
     return str(Path(folder))
-
-
-# -- images ---------------------------------------------------------------------------------------------------------
-
-
-def resolve_image(request: Request, script: Path, say: Say, *, build: bool) -> tuple[str, str]:
-    """The image to run in: (its id, the name to show).
-
-    --image; else --libs; else libs.yaml beside the script, said in one line; else the default Python + R image.
-    """
-    from runner.docker_api.containers import Engine
-
-    engine = Engine()
-    try:
-        if request.image is not None:
-            return _given_image(engine, request.image, say, pull=build)
-        libs = request.libs
-        if libs is None and (beside := script.parent / "libs.yaml").is_file():
-            libs = beside
-            say("libs", f"{beside.name} beside the script  (--libs or --image to choose)")
-        return _built_image(engine, libs, say, build=build)
-    finally:
-        engine.close()
-
-
-def _given_image(engine: Engine, reference: str, say: Say, *, pull: bool) -> tuple[str, str]:
-    found = engine.image(reference)
-    if found is None and pull:
-        from runner.docker_api.images import pull as pull_image
-
-        pull_image(reference, progress=say)
-        found = engine.image(reference)
-    if found is None:
-        raise ImageError(f"the image {reference} is not on this machine", "leave --dry-run out to have it pulled")
-    return found.id, reference
-
-
-def _built_image(engine: Engine, libs: Path | None, say: Say, *, build: bool) -> tuple[str, str]:
-    from runner.builder import content_tag, default_libs
-
-    path = libs or default_libs()
-    tag = content_tag(path)
-    found = engine.image(tag)
-    if found is not None:
-        say("image", f"{tag}  {found.id[:19]}…  ({'default image' if libs is None else f'{path.name} unchanged'})")
-        return found.id, tag
-    if not build:
-        raise CapabilityError(f"the image of {path} has not been built yet", f"runner build --libs {path}")
-    if libs is None:
-        say("image", "building the default Python + R image, once")
-    from runner.builder import Options
-    from runner.builder import build as build_image
-
-    image = build_image(path, options=Options(progress=say, publish=False))
-    return image.id, image.tag

@@ -1,0 +1,103 @@
+"""The part of `runner submit` that jobs have alone: a job file or a registered pipeline, with other values."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner import console
+from runner.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runner.store import Store
+    from runner.submission.accepting import Prepared
+
+_REGISTERED = "pipeline:"
+_WAYS = {
+    "--libs": "--set environment.libs=FILE",
+    "--image": "--set environment.image=REF",
+    "--code": "--set code=DIR",
+    "--input": "--set inputs.NAME=VALUE",
+    "--output": "--set outputs.NAME.path=WHERE",
+    "--env": "--set environment_variables.NAME=VALUE",
+    "--timeout": "--set limits.timeout=SECONDS",
+    "--shm-size": "--set resources.shm_size=SIZE",
+    "--": "--set args=[…], or inputs of the job",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Where a job goes and what its run is called."""
+
+    backend: str | None
+    compute: str | None
+    name: str | None
+    experiment: str | None
+    description: str
+    tags: Mapping[str, str]
+    secrets: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is other than the file says."""
+
+    sets: Sequence[tuple[str, str]]
+    config: Path | None
+    force_rerun: bool
+    start_from: str | None
+
+
+def is_job(target: Path) -> bool:
+    """Whether it names a job file or a registered pipeline, not a script."""
+    return target.suffix.lower() in {".yml", ".yaml"} or str(target).startswith(_REGISTERED)
+
+
+def refuse_options_of_scripts(given: Mapping[str, object]) -> None:
+    """Options that say of a script what a job's file says itself.
+
+    Raises:
+        UsageError: naming the first, and the way to say it.
+    """
+    for option, value in given.items():
+        if value:
+            raise UsageError(
+                f"{option} belongs to a script; a job says this in its file",
+                f"for this once: {_WAYS.get(option, '--set KEY=VALUE, such as --set resources.docker_args=…')}",
+            )
+
+
+def refuse_options_of_jobs(given: Mapping[str, object]) -> None:
+    """Options that a script has no use for.
+
+    Raises:
+        UsageError: naming the first.
+    """
+    for option, value in given.items():
+        if value:
+            raise UsageError(f"{option} belongs to a job file (JOB.yml), and this is a script")
+
+
+def prepared(target: str, named: Named, changes: Changes, store: Store, *, build: bool) -> Prepared:
+    """Everything decided of a job file or registered pipeline."""
+    from runner.submission.job import JobRequest, load, prepare
+
+    job, config = load(Path(target), changes.sets, os.environ, changes.config)
+    request = JobRequest(
+        job,
+        config,
+        backend=named.backend,
+        compute=named.compute,
+        name=named.name,
+        experiment=named.experiment,
+        description=named.description,
+        tags=named.tags,
+        secrets=named.secrets,
+        force_rerun=changes.force_rerun,
+    )
+    return prepare(request, store, console.say, build=build)

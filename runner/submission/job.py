@@ -1,0 +1,381 @@
+"""From a job to a prepared run: every name in it resolved, everything that cannot be done told at once, then images, code
+and data brought into place. Nothing starts before all of that has succeeded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner import codes, composer, data, environments
+from runner.backends import open_backend
+from runner.data.mltable import evaluated
+from runner.data.place import without_login
+from runner.drafts import drafts
+from runner.errors import CapabilityError, RunnerError, SpecError, UsageError
+from runner.job import DataType, Environment, Graph, Mode, Problem, Sweep
+from runner.model import Step
+from runner.plan import Plan, PlanStep, Pool
+from runner.spec import config as configuration
+from runner.spec import names
+from runner.submission.accepting import WHOLE, CodeFolder, Prepared
+from runner.submission.choices import check_arguments, check_limits, choose_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from runner.backends.base import Backend, Capabilities
+    from runner.data import Place
+    from runner.drafts import Draft, Drafts, Given
+    from runner.job import Code, Component, Job
+    from runner.model import Limits
+    from runner.spec.config import Config
+    from runner.spec.mappings import Compute
+    from runner.store import Store
+    from runner.submission.accepting import Say
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A job, what its names mean, and what the user said beside it. compute: where all of it is to run."""
+
+    job: Job
+    config: Config
+    backend: str | None = None
+    compute: str | None = None
+    name: str | None = None
+    experiment: str | None = None
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    force_rerun: bool = False
+
+
+def load(
+    path: Path, sets: Sequence[tuple[str, str]], environ: Mapping[str, str], config: Path | None = None
+) -> tuple[Job, Config]:
+    """A job file with other values, and the settings that hold for its folder.
+
+    Raises:
+        SpecError: anything wrong in either, with file, line and key.
+    """
+    from runner.spec import job
+
+    settings = configuration.load(path.absolute().parent, environ, config)
+    return job.load(path, sets, components=lambda reference: names.component(settings, reference)), settings
+
+
+def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) -> Prepared:
+    """Take every decision, and refuse what cannot be done. Fetches data, and pulls or builds images if `build`.
+
+    Raises:
+        CapabilityError: the backend cannot do something of it; all of that is listed.
+        RunnerError: of the family that fits; nothing was started, nothing recorded.
+    """
+    job = request.job
+    name = _backend(request, say)
+    backend = open_backend(name, store)
+    try:
+        if job.problems:
+            raise _refusal(job, name, [_line(problem) for problem in job.problems])
+        found = drafts(job)
+        settled = _settled(request, found, backend)
+        steps = _steps(request, settled, backend, store, say, build=build)
+    finally:
+        backend.close()
+    return _prepared(request, found, settled, steps, name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """A draft, and what its names mean here."""
+
+    draft: Draft
+    limits: Limits
+    compute: Compute | None
+    environment: Environment | None
+    places: Mapping[str, Place]
+    publish: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """What the plan is made of. codes: by the digest of their content. image_names: image id → what to call it."""
+
+    steps: tuple[PlanStep, ...]
+    codes: Mapping[str, codes.Taken]
+    image_names: Mapping[str, str]
+
+
+# -- decisions ------------------------------------------------------------------------------------------------------
+
+
+def _backend(request: JobRequest, say: Say) -> str:
+    """--backend; else what runner.yaml says of the job's computes; else as for scripts.
+
+    A `compute:` inside a file never by itself sends work to a cloud.
+    """
+    if request.backend is None and request.compute is None:
+        known = {name: names.compute(request.config, name) for name in _computes(request.job)}
+        chosen = {each.backend: name for name, each in known.items() if each is not None and each.backend is not None}
+        if len(chosen) > 1:
+            told = ", ".join(f"{name} on {backend}" for backend, name in chosen.items())
+            raise UsageError(
+                f"runner.yaml puts computes of this job on different backends: {told}", "choose one: --backend"
+            )
+        for backend, name in chosen.items():
+            say("backend", f"{backend}   (runner.yaml: computes: {name}; --backend to choose)")
+            return str(backend)
+    return choose_backend(request.backend, request.compute, say)
+
+
+def _computes(job: Job) -> set[str]:
+    found = {job.compute} if job.compute else set()
+    waiting: list[Component] = [job.component]
+    while waiting:
+        component = waiting.pop()
+        if isinstance(component, Graph):
+            found |= {each for each in (component.settings.default_compute,) if each}
+            found |= {node.compute for node in component.nodes.values() if node.compute}
+            waiting += [node.component for node in component.nodes.values()]
+    return found
+
+
+def _settled(request: JobRequest, found: Drafts, backend: Backend) -> list[_Settled]:
+    """What every name of every step means.
+
+    Raises:
+        CapabilityError: listing all that is not mapped, not known, or not to be had on the backend.
+    """
+    lines: list[str] = []
+    settled = []
+    for draft in found.steps:
+        one = _Settling(request, draft, backend)
+        settled.append(one.settle())
+        lines += one.lines
+    if lines:
+        raise _refusal(request.job, backend.name, list(dict.fromkeys(lines)))
+    return settled
+
+
+class _Settling:
+    """One draft; what is wrong with it is collected in `lines`."""
+
+    def __init__(self, request: JobRequest, draft: Draft, backend: Backend) -> None:
+        self.lines: list[str] = []
+        self._config, self._draft, self._backend = request.config, draft, backend
+        self._folder = request.job.file.parent if request.job.file else Path.cwd()
+        self._compute = request.compute or draft.compute
+
+    def settle(self) -> _Settled:
+        draft, can = self._draft, self._backend.capabilities
+        compute = names.compute(self._config, self._compute) if self._compute else None
+        limits = _limits(draft.command.limits, compute, can)
+        environment = self._environment(draft.command.environment)
+        places = {name: place for name, given in draft.data.items() if (place := self._input(given)) is not None}
+        publish = {name: to for name, path in draft.publish.items() if (to := self._output(path)) is not None}
+        for what, why, way in composer.problems(Step(draft.name, draft.argv, limits=limits), can):
+            self.lines.append(_line(Problem("limits", f"{what}: {why}", way, draft.command.where)))
+        return _Settled(draft, limits, compute, environment, places, publish)
+
+    def _environment(self, wanted: Environment | None) -> Environment | None:
+        try:
+            found = environments.mapped(wanted, self._lookup)
+            if not self._backend.capabilities.images:
+                environments.check_local([found])
+        except RunnerError as error:
+            self.lines.append(_told(error))
+            return None
+        return found
+
+    def _lookup(self, name: str) -> Environment | None:
+        found = names.environment(self._config, name)
+        return Environment(found.image, libs=found.libs, local=found.local, where=found.origin.where) if found else None
+
+    def _input(self, given: Given) -> Place | None:
+        uri = given.data.uri
+        try:
+            return data.resolve(uri, self._config, where=given.data.where)
+        except RunnerError as error:
+            self.lines.append(_told(error))
+            return None
+
+    def _output(self, path: str) -> str | None:
+        where = self._draft.command.where
+        uri = path if "://" in path or path.startswith(("/", "azureml:")) else str(self._folder / path)
+        try:
+            place = data.resolve(uri, self._config, where=where)
+            data.check_publish(place)
+            if place.path is None and without_login(place.url) != place.url:
+                raise where.error(
+                    "an output's address may not hold a login, since it would be kept", f"shorten {place}"
+                )
+        except RunnerError as error:
+            self.lines.append(_told(error))
+            return None
+        # What ends in a slash is a folder, into which a file goes under its own name.
+        return f"{place.path}{'/' * uri.endswith('/')}" if place.path else place.url
+
+
+def _limits(limits: Limits, compute: Compute | None, can: Capabilities) -> Limits:
+    """The step's own, and what its compute has where it says nothing."""
+    if compute is None:
+        return limits
+    return replace(
+        limits,
+        cpus=compute.cpus if limits.cpus is None and can.cpus else limits.cpus,
+        memory_bytes=compute.memory_bytes if limits.memory_bytes is None and can.memory else limits.memory_bytes,
+    )
+
+
+def _told(error: RunnerError) -> str:
+    return "  → ".join([error.message, *error.hints])
+
+
+def _line(problem: Problem) -> str:
+    return "  ".join(part for part in (str(problem.where), problem.reason, f"→ {problem.way_out}") if part)
+
+
+def _refusal(job: Job, backend: str, lines: Sequence[str]) -> CapabilityError:
+    called = job.file.name if job.file else "the job"
+    count = "1 thing" if len(lines) == 1 else f"{len(lines)} things"
+    return CapabilityError(f"{count} in {called} cannot run on {backend}; nothing was started", *lines)
+
+
+# -- bringing into place --------------------------------------------------------------------------------------------
+
+
+def _steps(
+    request: JobRequest, settled: Sequence[_Settled], backend: Backend, store: Store, say: Say, *, build: bool
+) -> _Steps:
+    """Fetch, build, read: each thing once, however many steps use it."""
+    taken = _codes(settled, store, say)
+    images: Sequence[environments.Image | None] = [None] * len(settled)
+    if backend.capabilities.images:
+        images = environments.resolve_all([each.environment for each in settled], say, build=build)
+    fetched = _fetched(request, settled, store, say)
+    made = [
+        _plan_step(request, each, fetched, taken, image.id if image else None)
+        for each, image in zip(settled, images, strict=True)
+    ]
+    return _Steps(
+        tuple(made),
+        dict(taken.values()),
+        {image.id: image.name for image in images if image is not None},
+    )
+
+
+def _codes(settled: Sequence[_Settled], store: Store, say: Say) -> dict[Code, tuple[str, codes.Taken]]:
+    """The code of all steps, each with the digest of its content."""
+    wanted = list(dict.fromkeys(code for each in settled if (code := each.draft.command.code) is not None))
+    found = codes.take_all(wanted, store.cache, without=store.home)
+    for note in dict.fromkeys(note for each in found for note in each.notes):
+        say("note", note)
+    return {code: (codes.digest(each.snapshot, each.folder), each) for code, each in zip(wanted, found, strict=True)}
+
+
+def _fetched(
+    request: JobRequest, settled: Sequence[_Settled], store: Store, say: Say
+) -> dict[tuple[str, Mode, bool | None], Path]:
+    found: dict[tuple[str, Mode, bool | None], Path] = {}
+    for each in settled:
+        for name, place in each.places.items():
+            key = _wanted(each, name)
+            if key not in found and not _passed_on(place, key[1]):
+                path = data.fetch(place, store.cache / "data", lambda text: say("data", text), folder=key[2])
+                if key[1] in {Mode.EVAL_MOUNT, Mode.EVAL_DOWNLOAD}:
+                    path = evaluated(path, request.config, store.cache / "data", lambda text: say("data", text))
+                found[key] = path
+    return found
+
+
+def _wanted(each: _Settled, name: str) -> tuple[str, Mode, bool | None]:
+    """What makes two inputs the same: the place, the mode, and whether a folder or a file is wanted (None: either)."""
+    declared = each.draft.command.inputs.get(name)
+    kind = each.draft.data[name].data.type or (declared.type if declared else None)
+    folder = {DataType.URI_FILE: False, DataType.URI_FOLDER: True, DataType.MLTABLE: True}.get(kind) if kind else None
+    return each.places[name].uri, each.draft.data[name].mode, folder
+
+
+def _passed_on(place: Place, mode: Mode) -> bool:
+    """A URL of mode direct: the script reads it itself."""
+    return mode is Mode.DIRECT and place.path is None
+
+
+def _plan_step(
+    request: JobRequest,
+    each: _Settled,
+    fetched: Mapping[tuple[str, Mode, bool | None], Path],
+    taken: Mapping[Code, tuple[str, codes.Taken]],
+    image: str | None,
+) -> PlanStep:
+    draft, command = each.draft, each.draft.command
+    modes = {name: draft.data[name].mode for name in each.places}
+    direct = {name: place.url for name, place in each.places.items() if _passed_on(place, modes[name])}
+    inputs = {name: str(fetched[_wanted(each, name)]) for name in each.places if name not in direct}
+    step = Step(
+        name=draft.name.rpartition(".")[2],
+        argv=draft.argv,
+        image=image,
+        env=dict(command.variables),
+        inputs=inputs,
+        outputs=dict.fromkeys(command.outputs),
+        secrets=tuple(request.secrets),
+        limits=each.limits,
+        retry=command.retry,
+        parameters={**draft.parameters, **direct},
+        files=tuple(name for name, output in command.outputs.items() if output.type is DataType.URI_FILE),
+        writable=tuple(name for name in inputs if modes[name] is Mode.RW_MOUNT),
+        publish=each.publish,
+    )
+    check_limits(step)
+    check_arguments(step)
+    return PlanStep(
+        name=draft.name,
+        step=step,
+        upstream=draft.upstream,
+        code=taken[command.code][0] if command.code else None,
+        compute=request.compute or draft.compute,
+        reusable=command.deterministic,
+        sweep=draft.sweep,
+        display_name=draft.display_name,
+    )
+
+
+# -- the whole ------------------------------------------------------------------------------------------------------
+
+
+def _prepared(request: JobRequest, found: Drafts, settled: Sequence[_Settled], made: _Steps, backend: str) -> Prepared:
+    job = request.job
+    title = job.display_name or (job.file.name if job.file else "job")
+    experiment = request.experiment or job.experiment or (job.file.parent.name if job.file else "") or "default"
+    if not made.steps:
+        raise SpecError("the pipeline has no steps", key="jobs", file=str(job.file or "the job"))
+    first, single = made.steps[0], found.single
+    code = {key: CodeFolder(each.folder, each.snapshot) for key, each in made.codes.items()}
+    plan = None if single else Plan(
+        made.steps, found.outputs, bool(found.settings.continue_on_step_failure),
+        request.force_rerun or bool(found.settings.force_rerun), dict(_pools(request, settled)), {key: key for key in code},
+    )  # fmt: skip
+    return Prepared(
+        title=title,
+        step=first.step if single else Step(title, (title,), secrets=tuple(request.secrets)),
+        backend=backend,
+        image_names=made.image_names,
+        codes={WHOLE: code[first.code]} if single and first.code is not None else code,
+        experiment=experiment,
+        plan=plan,
+        kind="script" if single else ("sweep" if isinstance(job.component, Sweep) else "pipeline"),
+        name=request.name or job.name,
+        description=request.description or job.description,
+        tags={**job.tags, **request.tags},
+        secrets=request.secrets,
+    )
+
+
+def _pools(request: JobRequest, settled: Sequence[_Settled]) -> Iterator[tuple[str, Pool]]:
+    for each in settled:
+        name = request.compute or each.draft.compute
+        if name is not None and each.compute is not None:
+            yield name, Pool(each.compute.cpus, each.compute.memory_bytes, each.compute.instances)
