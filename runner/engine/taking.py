@@ -80,12 +80,25 @@ def take_over(
         for other in sorted(source.root.iterdir()):
             if other.name not in _OWN and other.is_file():
                 _link(other, target.root / other.name)
+        link_tree(source.tracking, target.tracking)
         _log(source.log, target.log, origin)
     except FileNotFoundError:  # it is being deleted
         remove_tree(target.root)
         return False
     write_listing(target, entries)
     return True
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Lay all that is below one folder into another, which is made; a missing one is a no-op.
+
+    Raises:
+        OSError: as `take_over`.
+    """
+    if source.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+        for path, entry in listing(source).items():
+            _lay(source / path, target / path, entry, copy=False)
 
 
 def _whole(source: AttemptFolder, *, strict: bool) -> dict[str, Entry] | None:

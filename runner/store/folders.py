@@ -83,6 +83,11 @@ class AttemptFolder:
         return self.root / "artifacts"
 
     @property
+    def tracking(self) -> Path:
+        """What the script logged; see `runner.tracking`. There only if it logged something."""
+        return self.root / "tracking"
+
+    @property
     def listing(self) -> Path:
         """Of a step of a pipeline: all that lay in `artifacts` when it completed, by which a later change is told."""
         return self.root / "artifacts.json"
