@@ -244,16 +244,28 @@ def test_pipelines_are_apart() -> None:
         pass
     with one:
         made = step("prep.py", outputs=["a"])
-        one.outputs["x"] = made.outputs["a"]
-        with pytest.raises(UsageError, match="output y: a of prep is one already"):
-            one.outputs["y"] = made.outputs["a"]
-    with Pipeline("two") as two:
-        with pytest.raises(UsageError, match="prep is a step of pipeline one, not of this one"):
-            step("prep.py", inputs={"a": made.outputs["a"]})
-        with pytest.raises(UsageError, match="output x: is of a step of another pipeline"):
-            two.outputs["x"] = made.outputs["a"]
+    with Pipeline("two") as two, pytest.raises(UsageError, match="prep is a step of pipeline one, not of this one"):
+        step("prep.py", inputs={"a": made.outputs["a"]})
     with pytest.raises(UsageError, match="pipeline two has no step"):
         two.to_yaml()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda mine, _: {"a b": mine.outputs["a"]}, "pipeline one: output 'a b': not a name"),
+        (lambda mine, _: {"x": mine}, r"output x: expected STEP.outputs\[NAME\]"),
+        (lambda _, other: {"x": other.outputs["a"]}, "output x: expected .* of one of its steps"),
+        (lambda mine, _: {"x": mine.outputs["a"], "y": mine.outputs["a"]}, "outputs x and y are the same: a of prep"),
+    ],
+)
+def test_a_pipelines_outputs_are_those_of_its_steps(make: Callable[[Any, Any], dict[str, Any]], message: str) -> None:
+    with Pipeline("other"):
+        other = step("prep.py", outputs=["a"])
+    with Pipeline("one") as one:
+        one.outputs.update(make(step("prep.py", outputs=["a"]), other))
+    with pytest.raises(UsageError, match=message):
+        one.to_job()
 
 
 def test_an_error_in_the_block_closes_it() -> None:
