@@ -289,6 +289,7 @@ def submit_job(
     description: str = "",
     tags: Mapping[str, str] | None = None,
     force_rerun: bool = False,
+    begin_at: str | None = None,
     home: Path | None = None,
     say: Callable[[str, str], None] | None = None,
 ) -> Run:
@@ -298,7 +299,8 @@ def submit_job(
         job: a job file, `pipeline:NAME[@VERSION]` of a registered one, or what `Pipeline.to_job` gives.
         sets: other values than the file's: dotted key → value, as `--set` takes them.
         config: the file to take instead of the project's runner.yaml.
-        force_rerun: let every step run, whatever ran before.
+        force_rerun: let every step run, whatever ran before. begin_at: take over what the last run of it did before this
+            step, and run it and all that depends on it.
         say: receives (kind, text) for each decision that was taken.
 
     Raises:
@@ -322,6 +324,7 @@ def submit_job(
         tags=dict(tags or {}),
         secrets={values.variable(key, "secrets"): value for key, value in (secrets or {}).items()},
         force_rerun=force_rerun,
+        begin_at=begin_at,
     )
     row, gone = accept(prepare_job(request, store, say or (lambda _kind, _text: None)), store)
     os.close(gone)

@@ -32,11 +32,11 @@ def register(
     """Keep a job with its code as the next version of NAME. The same again is the same version."""
     from runner import registered
     from runner.store import Store
-    from runner.submission.job import load
+    from runner.submission.job import loaded
     from runner.submission.pinning import pinning
 
     store = Store()
-    found, settings = load(job, [], os.environ, config)
+    found, settings = loaded(job, [], store, os.environ, config)
     pin = pinning(settings, backend, store, console.say)
     done = registered.register(store, found, name, description=description, pin=pin)
     for note in done.notes:

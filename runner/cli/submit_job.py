@@ -50,7 +50,7 @@ class Changes:
     sets: Sequence[tuple[str, str]]
     config: Path | None
     force_rerun: bool
-    start_from: str | None
+    begin_at: str | None
 
 
 def is_job(target: Path) -> bool:
@@ -99,5 +99,6 @@ def prepared(target: str, named: Named, changes: Changes, store: Store, *, build
         tags=named.tags,
         secrets=named.secrets,
         force_rerun=changes.force_rerun,
+        begin_at=changes.begin_at,
     )
     return prepare(request, store, console.say, build=build)

@@ -21,6 +21,7 @@ from runner.spec import config as configuration
 from runner.spec import names
 from runner.submission.accepting import WHOLE, CodeFolder, Prepared
 from runner.submission.choices import check_arguments, check_limits, choose_backend
+from runner.submission.resuming import begun_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +39,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """A job, what its names mean, and what the user said beside it. compute: where all of it is to run."""
+    """A job, what its names mean, and what the user said beside it.
+
+    compute: where all of it is to run. begin_at: the step before which everything is taken over from the last run.
+    """
 
     job: Job
     config: Config
@@ -50,6 +54,7 @@ class JobRequest:
     tags: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     force_rerun: bool = False
+    begin_at: str | None = None
 
 
 def loaded(
@@ -74,7 +79,7 @@ def loaded(
             raise UsageError("a job made in Python takes no --set", "give the values where it is made")
         return job, configuration.load(job.file.parent if job.file else Path.cwd(), environ, config)
     if str(job).startswith(registered.PREFIX):
-        return registered.load(store, str(job), dict(sets)), configuration.load(Path.cwd(), environ, config)
+        return registered.load(store, str(job), sets), configuration.load(Path.cwd(), environ, config)
     from runner.spec.job import load
 
     path = Path(job)
@@ -102,7 +107,15 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
         steps = _steps(request, settled, backend, store, say, build=build)
     finally:
         backend.close()
-    return _prepared(request, found, settled, steps, name)
+    prepared = _prepared(request, found, settled, steps, name)
+    if request.begin_at is None:
+        return prepared
+    if prepared.plan is None:
+        raise UsageError("--from belongs to a pipeline, and this job is one step")
+    plan = begun_at(
+        store, prepared.plan, experiment=prepared.experiment, title=prepared.title, from_step=request.begin_at
+    )
+    return replace(prepared, plan=plan)
 
 
 @dataclass(frozen=True, slots=True)

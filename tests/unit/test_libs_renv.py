@@ -176,7 +176,7 @@ def test_lines_of_json_in_any_layout() -> None:
 
 
 def test_three_hundred_packages_are_read_quickly(folder: Path) -> None:
-    """As renv 1.1 writes them, with the whole DESCRIPTION: 600 kB; each submit reads it. Quicker than as YAML (2.8 times)."""
+    """As renv 1.1 writes them, with the whole DESCRIPTION: 600 kB; each submit reads it. 2.8 times quicker than as YAML."""
     fields = {"Source": "Repository", "Repository": "CRAN", "Description": "x y z, [" * 200, "Imports": ["a", "b"] * 20}
     write(folder, lock(**{f"pkg{number}": fields for number in range(300)}))
     assert len(load(Path("renv.lock")).r_packages) == 300
