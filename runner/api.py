@@ -11,7 +11,7 @@ from runner import artifacts, logs, steplogs
 from runner.errors import ConflictError, NotFoundError, UsageError
 from runner.model import Limits, Outcome, Reason, RetryPolicy, Status
 from runner.spec import values
-from runner.store import Store
+from runner.store import Store, output_folder
 from runner.submission.accepting import accept
 from runner.submission.script import Request, prepare
 from runner.supervisor import ensure
@@ -180,6 +180,9 @@ class Run:
         else:
             kept = self._artifacts()
             found = {path.name: path for path in kept.iterdir()} if kept.is_dir() else {}
+            found |= {
+                each: kept / output_folder(each) for each in row.step.outputs if (kept / output_folder(each)).is_dir()
+            }
         if name not in found or not found[name].is_dir():
             have = ", ".join(sorted(each for each, path in found.items() if path.is_dir())) or "none"
             raise NotFoundError(f"{self.name} has no output {name!r}", f"it has: {have}")
@@ -190,7 +193,7 @@ class Run:
         found = {}
         for name, up in self._store.plan(row).outputs.items():
             step = self._store.child(row, up.step)
-            found[name] = self._store.folder(step.name).attempt(max(1, step.attempts)).artifacts / up.output
+            found[name] = self._store.folder(step.name).attempt(max(1, step.attempts)).output(up.output)
         return found
 
     def delete(self) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from runner import tracking
 from runner.errors import SpecError
 from runner.snapshot import COLLECTED, NOISE, stays_inside
-from runner.store import AttemptFolder, open_up, remove_tree
+from runner.store import AttemptFolder, open_up, output_folder, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def collect(box: Box, code: Path | None, target: Path, outputs: dict[str, str | 
     warnings: list[str] = []
     target.mkdir(exist_ok=True)
     sources = [(name, box.work / name) for name in COLLECTED]
-    sources += [(name, box.outputs / name) for name in outputs]
+    sources += [(output_folder(name), box.outputs / name) for name in outputs]
     for name, source in sources:
         # The script may put links in the place of the folders above too, which we would follow with our own rights.
         if plain_folder(source.parent) and plain_folder(source):

@@ -88,7 +88,7 @@ class Context:
 
     def publish(self, run: RunRow, step: Step, number: int) -> Future[str | None]:
         """Copy what attempt `number` of a step left to where it was asked for; the result is what went wrong, or None."""
-        kept = self.store.folder(run.name).attempt(number).artifacts
-        sources = {name: kept / name / name if name in step.files else kept / name for name in step.publish}
+        kept = self.store.folder(run.name).attempt(number)
+        sources = {name: kept.output(name) / (name if name in step.files else "") for name in step.publish}
         targets = {name: target.replace("${{name}}", run.name) for name, target in step.publish.items()}
         return self.publisher.start(sources, targets)

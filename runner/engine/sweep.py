@@ -202,7 +202,7 @@ class SweepDriver:
                 write_aside(target.artifacts / PICTURE, picture.encode(), 0o644)
         if self._publish and outcome.status is Status.COMPLETED:
             sources = {
-                name: target.artifacts / name / (name if name in self._template.files else "") for name in self._publish
+                name: target.output(name) / (name if name in self._template.files else "") for name in self._publish
             }
             targets = {name: uri.replace("${{name}}", self._run.name) for name, uri in self._publish.items()}
             self._publishing = outcome, self._context.publisher.start(sources, targets)
