@@ -107,7 +107,7 @@ def test_a_context_is_built_once_and_equal_ones_together(context: Path, made: li
 @pytest.mark.parametrize(
     ("last", "line", "message"),
     [
-        ("RUN echo told; exit 3", 6, "RUN echo told; exit 3: .*returned a non-zero code: 3\n  told"),
+        ("RUN echo told >&2; exit 3", 6, "RUN echo told >&2; exit 3: .*returned a non-zero code: 3\n  told"),
         ("COPY nothere /x", 6, "COPY nothere /x: .*nothere"),
         ("RNU x", 6, "RNU"),
         ("RUN --mount=type=cache,target=/x true", 6, "BuildKit"),
@@ -121,6 +121,8 @@ def test_a_failure_names_the_line(
     with pytest.raises(BuildError, match=message) as caught:
         resolve(Environment(context=context, dockerfile="docker/Dockerfile"), said, build=True)
     assert str(caught.value).startswith(f"{file}:{line}: ")
+    assert "\x1b" not in str(caught.value), "the engine's colours are not for logs"
+    assert not any("\x1b" in text for _, text in said)
     log = str(caught.value).splitlines()[-1].strip().removeprefix("log: ")
     assert Path(log).stat().st_mode & 0o777 == 0o600
     with pytest.raises(CapabilityError):  # nothing was tagged
