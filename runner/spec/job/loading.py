@@ -38,6 +38,7 @@ def load_job(
     reader = Reader(components, component_graph)
     file = path.absolute()
     reader.opened(file)
+    reader.findings.file = document.file
     source = Source(changed.document, file.parent, reader.findings, frozenset(changed.sets))
     data = changed.document.data
     if not source.check(COMPONENTS[kind] if component else JOBS[kind], data, ()):
