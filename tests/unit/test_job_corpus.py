@@ -1,5 +1,7 @@
-"""Other people's job files, from a folder that is not ours: RUNNER_AZUREML_EXAMPLES names a checkout of Azure/azureml-examples
-(or any folder). Every YAML below it is a job, has problems with a reason, or is no job; everything else is a fault of ours."""
+"""Other people's job files, from a folder that is not ours: RUNNER_AZUREML_EXAMPLES names a checkout of azureml-examples.
+
+Every YAML below it is a job, has problems with a reason, or is no job; everything else is a fault of ours.
+"""
 
 from __future__ import annotations
 

@@ -91,13 +91,13 @@ def files(tmp_path: Path) -> Files:
             "jobs:\n  a: {component: ./s.yml, inputs: {d: x, n: six}}\n",
             "jobs.a.inputs.n: expected a number, found 'six'",
         ),
-        ("jobs:\n  a: {component: ./s.yml, inputs: {d: x, n: 6}}\n", "jobs.a.inputs.n: expected 5 or less, found 6"),
+        ("jobs:\n  a: {component: s.yml, inputs: {d: x, n: 6}}\n", "jobs.a.inputs.n: expected 5 or less, found 6"),
         (
-            "inputs: {big: 7}\njobs:\n  a:\n    component: s.yml\n    inputs:\n      d: x\n      n: ${{parent.inputs.big}}\n",
-            "job.yml:7: jobs.a.inputs.n: ${{parent.inputs.big}}: expected 5 or less, found 7\n  given at job.yml:1  inputs",
+            "inputs: {bg: 7}\njobs:\n  a:\n    component: s.yml\n    inputs:\n      d: x\n      n: ${{parent.inputs.bg}}\n",
+            "job.yml:7: jobs.a.inputs.n: ${{parent.inputs.bg}}: expected 5 or less, found 7\n  given at job.yml:1  inputs",
         ),
-        ("jobs:\n  a: {component: ./s.yml, inputs: {d: x}, outputs: {mm: }}\n", "no output 'mm'\n  known: m"),
-        ("jobs:\n  a: {component: ./s.yml, inputs: {d: x}, command: b}\n", "command is the component's"),
+        ("jobs:\n  a: {component: s.yml, inputs: {d: x}, outputs: {mm: }}\n", "no output 'mm'\n  known: m"),
+        ("jobs:\n  a: {component: s.yml, inputs: {d: x}, command: b}\n", "command is the component's"),
         ("jobs:\n  a: {command: b, inputs: {x: '${{inputs.y}}'}}\n", "did you mean ${{parent.inputs.y}}?"),
         ("jobs:\n  a: {command: b, inputs: {x: '${{parent.inputs.y}}'}}\n", "the pipeline has no input 'y'"),
         (
@@ -105,8 +105,8 @@ def files(tmp_path: Path) -> Files:
             "did you mean alpha?",
         ),
         (
-            "jobs:\n  a: {component: s.yml, inputs: {d: x}}\n  b: {command: b, inputs: {x: '${{parent.jobs.a.outputs.mn}}'}}",
-            "job.yml:3: jobs.b.inputs.x: the step 'a' has no output 'mn'\n  known: m",
+            "jobs:\n  a: {component: s.yml, inputs: {d: x}}\n  b: {command: b, inputs: {x: '${{parent.jobs.a.outputs.n}}'}}",
+            "job.yml:3: jobs.b.inputs.x: the step 'a' has no output 'n'\n  known: m",
         ),
         (
             (
@@ -223,7 +223,7 @@ def test_set_puts_values_in_before_anything_is_checked(files: Files) -> None:
         ("jobs.train=1", "it is a mapping; set what is in it\n  such as --set jobs.train.component=VALUE"),
         (
             "jobs.train.resorces.shm_size=1g",
-            "--set: jobs.train.resorces: unknown key in a command step\n  did you mean resources?",
+            "--set: jobs.train.resorces: unknown key in a step\n  did you mean resources?",
         ),
         ("jobs.train.resources.shm_size=x", "--set: jobs.train.resources.shm_size: 'x' is not a size"),
         ("jobs.train.inputs.m=1", "--set: jobs.train.inputs.m"),
