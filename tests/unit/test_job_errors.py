@@ -61,6 +61,7 @@ def files(tmp_path: Path) -> Files:
         ("command: a\ninputs: {x: ${{parent.inputs.y}}}\n", "not valid YAML"),
         ("command: a\ninputs: {x: '${{parent.inputs.y}}'}\n", "${{parent.inputs.y}} has no pipeline around it"),
         ("command: a\ninputs: {x: }\n", "job.yml:2: inputs.x: has no value"),
+        ("command: a\ncompute: b\ninputs: {x: {type: uri_file}}\n", "inputs.x: has no value\n  --set inputs.x=VALUE"),
         ("command: a\ninputs: {x: {type: uri_fil, path: a}}\n", "did you mean uri_file?"),
         ("command: a\ninputs: {x: {type: integer, value: 1.5}}\n", "expected an integer, found '1.5'"),
         ("command: a\noutputs: {x: {path: 'azureml://datastores/a/${{nam}}'}}\n", "did you mean ${{name}}?"),
