@@ -35,18 +35,20 @@ ROWS = (
     ("",),  # `runner` itself: the public names, and where each is
     ("pipeline",),
     ("api",),
-    ("cleanup", "diagnosis", "logs", "registered", "submission", "why"),
-    ("supervisor",),
+    ("steplogs",),
+    ("cleanup", "diagnosis", "logs", "submission", "why"),
+    ("supervisor", "registered"),
     ("engine", "environments"),
     ("codes",),
     ("gitcode",),
     ("composer", "drafts", "verdict", "graph", "reuse", "job_json", "builder", "backends"),
     ("data",),
-    ("artifacts", "digests"),
+    ("artifacts", "digests", "sweeps.rows"),
     ("store", "snapshot", "spec", "bootstrapper", "docker_api", "backends.base"),
+    ("sweeps",),
     ("plan",),
     ("job",),
-    ("model", "assets", "names"),
+    ("model", "assets", "names", "tracking"),
     ("errors",),
 )
 
@@ -61,6 +63,7 @@ OWNERS = {
     "pydantic": ("spec",),
     "pathspec": ("snapshot",),
     "sqlite3": ("store",),
+    "optuna": ("sweeps.bayesian",),
 }
 """Who may import what. A dependency with one owner can be replaced, and its errors are translated in one place."""
 
@@ -276,7 +279,19 @@ def test_the_base_is_never_raised() -> None:
 
 # -- what a command costs -------------------------------------------------------------------------------------------
 
-HEAVY = ("docker", "azure", "pydantic", "pydantic_core", "yaml", "rich", "requests", "asyncio", "rattler", "fsspec")
+HEAVY = (
+    "docker",
+    "azure",
+    "pydantic",
+    "pydantic_core",
+    "yaml",
+    "rich",
+    "requests",
+    "asyncio",
+    "rattler",
+    "fsspec",
+    "optuna",
+)
 
 _DUMP = """
 import sys

@@ -30,28 +30,19 @@ def graph(
 ) -> None:
     """Draw a pipeline: what each step takes and leaves. Of a run, with where each step stands."""
     from runner.graph import FORMATS, draw
+    from runner.store import Store
+    from runner.submission.job import loaded
 
     if format_ not in FORMATS:
         raise UsageError(f"--format {format_}: there is no such drawing", f"expected one of: {', '.join(FORMATS)}")
     statuses: Mapping[str, str] = {}
     if target.startswith(PREFIX) or Path(target).suffix.lower() in {".yml", ".yaml"}:
         sets = [values.pair(text, "--set", what="KEY=VALUE", check=lambda key, _: key) for text in set_ or ()]
-        plan = _sketch(_job(target, sets, config))
+        job, _ = loaded(target, sets, Store(), os.environ, config)
+        plan = _sketch(job)
     else:
         plan, statuses = _of_run(target)
     console.result(draw(plan, format_, statuses))
-
-
-def _job(target: str, sets: list[tuple[str, str]], config: Path | None) -> Job:
-    if target.startswith(PREFIX):
-        from runner import registered
-        from runner.store import Store
-
-        return registered.load(Store(), target, sets)
-    from runner.submission.job import load
-
-    job, _ = load(Path(target), sets, os.environ, config)
-    return job
 
 
 def _sketch(job: Job) -> Plan:

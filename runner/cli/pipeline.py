@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +10,8 @@ import typer
 from runner import console
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from runner.job import Job
     from runner.store import PipelineRow
 
@@ -18,7 +19,7 @@ _JSON = typer.Option("--json", help="Print JSON.")
 
 
 def register(
-    job: Annotated[str, typer.Argument(metavar="JOB.yml", help="A job file.")],
+    job: Annotated[Path, typer.Argument(metavar="JOB.yml", help="A job file.")],
     *,
     name: Annotated[str, typer.Option(metavar="NAME", help="What to call it.")],
     description: Annotated[str, typer.Option(metavar="TEXT", help="A note (default: the job's).")] = "",
@@ -31,11 +32,11 @@ def register(
     """Keep a job with its code as the next version of NAME. The same again is the same version."""
     from runner import registered
     from runner.store import Store
-    from runner.submission.job import load
+    from runner.submission.job import loaded
     from runner.submission.pinning import pinning
 
     store = Store()
-    found, settings = load(Path(job), [], os.environ, config)
+    found, settings = loaded(job, [], store, os.environ, config)
     pin = pinning(settings, backend, store, console.say)
     done = registered.register(store, found, name, description=description, pin=pin)
     for note in done.notes:

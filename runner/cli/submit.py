@@ -197,11 +197,12 @@ def _accepted(run: RunRow, *, json: bool) -> None:
 
 def _stay(store: Store, run: RunRow, gone: int, *, json: bool) -> int:
     """Show the log until the run has ended. With --json the log goes to stderr: stdout is the result."""
-    from runner.logs import Follower
+    from runner import logs, steplogs
 
     sink = sys.stderr.buffer if json else None
+    follower = steplogs.Follower(store, run, gone=gone) if run.composed else logs.Follower(store, run, gone=gone)
     try:
-        for block in Follower(store, run, gone=gone):
+        for block in follower:
             console.result_bytes(block, sink)
     except KeyboardInterrupt:
         console.say(
