@@ -35,6 +35,7 @@ ROWS = (
     ("",),  # `runner` itself: the public names, and where each is
     ("pipeline",),
     ("api",),
+    ("steplogs",),
     ("cleanup", "diagnosis", "logs", "registered", "submission"),
     ("supervisor",),
     ("engine", "environments"),
