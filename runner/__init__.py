@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runner.api import Run, build, get, push, submit
+    from runner.api import Run, build, get, push, submit, submit_job
     from runner.errors import RunnerError
     from runner.job import Data
     from runner.model import Outcome, Reason, Status
@@ -27,6 +27,7 @@ __all__ = [
     "push",
     "step",
     "submit",
+    "submit_job",
 ]
 
 _WHERE = {
@@ -42,6 +43,7 @@ _WHERE = {
     "push": "runner.api",
     "step": "runner.pipeline",
     "submit": "runner.api",
+    "submit_job": "runner.api",
 }
 
 

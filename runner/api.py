@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from runner.builder import BuiltImage
     from runner.builder.registry.push import Pushed
+    from runner.job import Job
     from runner.store import RunRow
     from runner.tracking import Point
 
@@ -280,6 +281,61 @@ def submit(
     store = Store(home)
     prepared = prepare(request, store, say or (lambda _kind, _text: None))
     row, gone = accept(prepared, store)
+    os.close(gone)
+    return Run(store, row.name)
+
+
+def submit_job(
+    job: Job | str | Path,
+    sets: Mapping[str, str] | None = None,
+    *,
+    backend: str | None = None,
+    compute: str | None = None,
+    config: str | Path | None = None,
+    secrets: Mapping[str, str] | None = None,
+    name: str | None = None,
+    experiment: str | None = None,
+    description: str = "",
+    tags: Mapping[str, str] | None = None,
+    force_rerun: bool = False,
+    begin_at: str | None = None,
+    home: Path | None = None,
+    say: Callable[[str, str], None] | None = None,
+) -> Run:
+    """Submit a job (a command, pipeline or sweep) and return as soon as its run is accepted.
+
+    Args:
+        job: a job file, `pipeline:NAME[@VERSION]` of a registered one, or what `Pipeline.to_job` gives.
+        sets: other values than the file's: dotted key → value, as `--set` takes them.
+        config: the file to take instead of the project's runner.yaml.
+        force_rerun: let every step run, whatever ran before. begin_at: take over what the last run of it did before this
+            step, and run it and all that depends on it.
+        say: receives (kind, text) for each decision that was taken.
+
+    Raises:
+        RunnerError: nothing was started.
+    """
+    from runner.submission.job import JobRequest, loaded
+    from runner.submission.job import prepare as prepare_job
+
+    store = Store(home)
+    found, settings = loaded(
+        job, list((sets or {}).items()), store, os.environ, None if config is None else Path(config)
+    )
+    request = JobRequest(
+        found,
+        settings,
+        backend=backend,
+        compute=compute,
+        name=None if name is None else values.run_name(name, "name"),
+        experiment=experiment,
+        description=description,
+        tags=dict(tags or {}),
+        secrets={values.variable(key, "secrets"): value for key, value in (secrets or {}).items()},
+        force_rerun=force_rerun,
+        begin_at=begin_at,
+    )
+    row, gone = accept(prepare_job(request, store, say or (lambda _kind, _text: None)), store)
     os.close(gone)
     return Run(store, row.name)
 

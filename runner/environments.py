@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from runner.errors import CapabilityError, ImageError, RunnerError, SpecError
 from runner.job import Environment
+from runner.snapshot import too_wide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -184,6 +185,8 @@ def _check_one(environment: Environment | None) -> None:
     if environment.context is not None:
         from runner.docker_api.context import read
 
+        if wide := too_wide(environment.context.resolve()):
+            raise where.error(f"the build context is {wide}, and all of it would be sent", "name a folder in it")
         read(environment.context, environment.dockerfile, where)
 
 

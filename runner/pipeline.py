@@ -10,10 +10,9 @@ It is the job of a pipeline's YAML in another notation: `to_job` gives the one, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -88,38 +87,6 @@ class Step:
         return f"<step {self.name} of {self.pipeline.name}>"
 
 
-class _Final(MutableMapping[str, StepOutput]):
-    """The pipeline's own outputs."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self._made: dict[str, StepOutput] = {}
-
-    def __setitem__(self, name: str, output: StepOutput) -> None:
-        pysteps.check_name(name, "output", f"pipeline {self._pipeline.name}")
-        if type(output) is not StepOutput:
-            raise UsageError(f"pipeline {self._pipeline.name}: output {name}: expected STEP.outputs[NAME]")
-        if output.step.pipeline is not self._pipeline:
-            raise UsageError(f"pipeline {self._pipeline.name}: output {name}: is of a step of another pipeline")
-        if any(other.step is output.step and other.name == output.name for other in self._made.values()):
-            raise UsageError(
-                f"pipeline {self._pipeline.name}: output {name}: {output.name} of {output.step.name} is one already"
-            )
-        self._made[name] = output
-
-    def __getitem__(self, name: str) -> StepOutput:
-        return self._made[name]
-
-    def __delitem__(self, name: str) -> None:
-        del self._made[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._made)
-
-    def __len__(self) -> int:
-        return len(self._made)
-
-
 @dataclass(eq=False)
 class Pipeline:
     """Steps, each run as soon as its inputs are there.
@@ -139,7 +106,7 @@ class Pipeline:
     continue_on_step_failure: bool | None = None
 
     def __post_init__(self) -> None:
-        self.outputs: MutableMapping[str, StepOutput] = _Final(self)
+        self.outputs: dict[str, StepOutput] = {}
         self._nodes: dict[str, Node] = {}
 
     def __enter__(self) -> Self:
@@ -155,7 +122,7 @@ class Pipeline:
         """The job that it is.
 
         Raises:
-            UsageError: it has no step.
+            UsageError: it has no step, or an output that no step of it has.
         """
         if not self._nodes:
             raise UsageError(
@@ -163,6 +130,7 @@ class Pipeline:
             )
         nodes = dict(self._nodes)
         for name, output in self.outputs.items():
+            self._check_output(name, output)
             nodes[output.step.name] = _bound(nodes[output.step.name], output.name, name)
         declared = {name: Output(output.type) for name, output in self.outputs.items()}
         settings = Settings(default_compute=self.compute, continue_on_step_failure=self.continue_on_step_failure)
@@ -198,9 +166,17 @@ class Pipeline:
         Raises:
             RunnerError: nothing was started.
         """
-        submit_job = import_module("runner.api").submit_job
-        run: Run = submit_job(self.to_job(), backend=backend, compute=compute, name=name, home=home, say=say)
-        return run
+        from runner.api import submit_job
+
+        return submit_job(self.to_job(), backend=backend, compute=compute, name=name, home=home, say=say)
+
+    def _check_output(self, name: str, output: StepOutput) -> None:
+        where = f"pipeline {self.name}"
+        pysteps.check_name(name, "output", where)
+        if type(output) is not StepOutput or output.step.pipeline is not self:
+            raise UsageError(f"{where}: output {name}: expected STEP.outputs[NAME] of one of its steps")
+        if same := [other for other in self.outputs if other != name and self.outputs[other] is output]:
+            raise UsageError(f"{where}: outputs {name} and {same[0]} are the same: {output.name} of {output.step.name}")
 
     def _add(self, name: str, node: Node) -> Step:
         self._nodes[name] = node

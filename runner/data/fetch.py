@@ -10,7 +10,7 @@ from runner.data.cache import Shelf, plain_relative
 from runner.data.download import PATIENCE, Patience, download
 from runner.data.place import identity
 from runner.data.source import Entry, NotAFileError
-from runner.errors import BackendError, NotFoundError
+from runner.errors import BackendError, CapabilityError, NotFoundError, UnavailableError
 from runner.spec.values import human_size
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def fetch(
     with shelf.alone(lambda: say(f"{place}: waiting for another runner that is having it")):
         if folder is not True and not urlsplit(place.url).path.endswith("/"):
             try:
-                return _file(place, _source(place), shelf, say, patience)
+                return _either(place, shelf, say, patience)
             except NotAFileError:
                 if folder is False:
                     raise NotFoundError(f"{place} is a folder, and a file is wanted", "type: uri_folder") from None
@@ -103,6 +103,22 @@ def _local(place: Place, path: Path, *, folder: bool | None) -> Path:
         found, wanted, kind = ("a file", "a folder", "uri_file") if folder else ("a folder", "a file", "uri_folder")
         raise NotFoundError(f"{place} is {found}, and {wanted} is wanted", f"type: {kind}")
     return path
+
+
+def _either(place: Place, shelf: Shelf, say: Callable[[str], None], patience: Patience) -> Path:
+    """The file; one of Azure's storage that https gives nobody, with the user's own sign-in."""
+    try:
+        return _file(place, _source(place), shelf, say, patience)
+    except (NotFoundError, BackendError) as error:
+        from runner.data import azure
+
+        if not azure.known_host(place.url) or not place.url.startswith("http") or isinstance(error, UnavailableError):
+            raise
+        try:
+            blob = azure.Blobs(place.url).file()
+        except CapabilityError as missing:
+            raise type(error)(error.message, *error.hints, f"to sign in: {missing.hints[0]}") from None
+        return _file(place, blob, shelf, say, patience)
 
 
 def _source(place: Place) -> Source:

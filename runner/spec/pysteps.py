@@ -17,7 +17,7 @@ from runner.spec import values
 from runner.spec.yamldoc import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from runner.job import Command
 
@@ -274,14 +274,10 @@ class Wish:
             UsageError: naming the first that does not.
         """
         known = [*(f"inputs.{name}" for name in command.inputs), *(f"outputs.{name}" for name in command.outputs)]
-        for text in self._texts(command):
+        for text in command.args if command.command is None else (command.command,):
             for expression in _EXPRESSION.findall(text):
                 if expression not in known and expression != "name":
                     close = nearest(expression, known)
                     hints = [f"did you mean ${{{{{close}}}}}?"] if close else []
                     have = ", ".join(known) or "none"
                     raise self.error(f"${{{{{expression}}}}} names nothing of it", *hints, f"there are: {have}")
-
-    @staticmethod
-    def _texts(command: Command) -> Iterable[str]:
-        return command.args if command.command is None else (command.command,)

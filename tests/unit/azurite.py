@@ -31,18 +31,21 @@ def _program() -> Path:
 
 
 @contextmanager
-def azurite() -> Iterator[str]:
-    """A connection string of an empty one, which keeps nothing on the disk."""
+def azurite(*options: str) -> Iterator[str]:
+    """A connection string of an empty one, which keeps nothing on the disk. options: further ones of its command line."""
     process = subprocess.Popen(
         ["node", str(_program()), "--blobPort", "0", "--skipApiVersionCheck", "--disableTelemetry",
-         "--inMemoryPersistence", "--silent"],
+         "--inMemoryPersistence", "--silent", *options],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        port = next(found[1] for line in process.stdout if (found := re.search(r"listens on http://[^:]+:(\d+)", line)))
-        endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
-        yield f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={_KEY};BlobEndpoint={endpoint};"
+        port = next(
+            found[1] for line in process.stdout if (found := re.search(r"listens on https?://[^:]+:(\d+)", line))
+        )
+        scheme = "https" if "--cert" in options else "http"
+        endpoint = f"{scheme}://127.0.0.1:{port}/{ACCOUNT}"
+        yield f"DefaultEndpointsProtocol={scheme};AccountName={ACCOUNT};AccountKey={_KEY};BlobEndpoint={endpoint};"
     finally:
         process.terminate()
         process.communicate(timeout=30)

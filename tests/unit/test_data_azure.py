@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from runner.data.mltable import evaluated
 from runner.errors import BackendError, CapabilityError, NotFoundError, RunnerError, SpecError
 from runner.spec.config import Config
 from runner.spec.mappings import Location
+from tests.unit.azure_cloud import Cloud, certificate, cloud
 from tests.unit.azurite import ACCOUNT, azurite
 
 if TYPE_CHECKING:
@@ -180,6 +182,38 @@ def test_a_connection_string_of_another_account_is_not_used(
     with pytest.raises(RunnerError, match=r"other\.blob\.core\.windows\.net cannot be reached") as caught:
         cache("abfss://data@other.dfs.core.windows.net/a?sig=secret")
     assert "secret" not in str(caught.value)
+
+
+@pytest.fixture
+def signed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: None) -> Iterator[tuple[Cloud, ContainerClient]]:
+    """Azure's cloud by its own names, with a managed identity and no key; a private container `data`."""
+    from azure.storage.blob import ContainerClient
+
+    cert, key = certificate(tmp_path, f"{ACCOUNT}.blob.core.windows.net")
+    with azurite("--oauth", "basic", "--cert", str(cert), "--key", str(key)) as connection:
+        port = int(connection.partition("127.0.0.1:")[2].partition("/")[0])
+        with cloud(port) as found:
+            monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+            monkeypatch.setenv("HTTPS_PROXY", found.proxy)
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cert))
+            monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+            monkeypatch.setenv("IDENTITY_ENDPOINT", found.identity)
+            monkeypatch.setenv("IDENTITY_HEADER", "h")
+            direct = ContainerClient.from_connection_string(connection, "data", connection_verify=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                direct.create_container()
+                direct.upload_blob("f/a.csv", b"private")
+            yield found, direct
+
+
+def test_the_user_s_own_sign_in_reads_what_is_private(signed_in: tuple[Cloud, ContainerClient], cache: Cache) -> None:
+    found, _ = signed_in
+    assert cache(f"{LAKE}/f/a.csv").read_bytes() == b"private"
+    assert set(found.resources) == {"https://storage.azure.com"}
+    assert tree(cache(f"https://{ACCOUNT}.blob.core.windows.net/data/f/")) == {"a.csv": b"private"}
+    assert cache(f"https://{ACCOUNT}.blob.core.windows.net/data/f/a.csv").read_bytes() == b"private"
+    assert set(found.connected) == {f"{ACCOUNT}.blob.core.windows.net:443"}, "and nothing else was asked"
 
 
 @pytest.mark.usefixtures("container")

@@ -119,6 +119,17 @@ def test_a_dockerfile_is_inside_its_context(tmp_path: Path, dockerfile: str | No
         environments.resolve(Environment(context=context, dockerfile=dockerfile), silent, build=True)
 
 
+@pytest.mark.parametrize("context", ["/", "~", "~/sub/.."])
+def test_nobodys_file_can_have_the_home_folder_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    with pytest.raises(SpecError, match=r"job.yml:7: environment: the build context is (the root|your home) folder"):
+        environments.resolve(Environment(context=Path(context).expanduser(), where=HERE), silent, build=True)
+
+
 # -- conda packages on an image -------------------------------------------------------------------------------------
 
 CONDA = "name: My Env\nchannels: [https://conda.example.org/c]\ndependencies:\n- numpy=1.26\n- pip:\n  - -r more.txt\n"

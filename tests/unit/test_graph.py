@@ -265,27 +265,6 @@ def test_an_input_that_nobody_wrote_fails_the_step_that_needs_it(store: Store) -
     assert outcome.process_exit == 125
 
 
-def test_what_was_left_before_is_taken_instead_of_running_again(store: Store) -> None:
-    plan = Plan((step("a"), step("b", "a")))
-
-    class Writing(MemoryBackend):
-        def submit(self, task: Task) -> Handle:
-            (Path(task.box.outputs) / "out" / "file").write_text(task.labels["runner.step"])
-            return super().submit(task)
-
-    earlier, _ = accept(store, plan, backend="memory")
-    drive(store, earlier, Writing())
-    run, _ = accept(store, plan, backend="memory")
-    backend = Writing()
-    hooks = Hooks(reuse=lambda row, each, _step: store.child(earlier, each.name) if each.name == "a" else None)
-    assert drive(store, run, backend, hooks).reason is Reason.COMPLETED
-    assert backend.started == [f"{run.name}.b"]
-    assert store.child(run, "a").reused_from == f"{earlier.name}.a"
-    store.delete(store.get(earlier.name))
-    kept = store.folder(f"{run.name}.a").attempt(1).artifacts / "out" / "file"
-    assert kept.read_text() == "a", "it stands by itself"
-
-
 @pytest.mark.parametrize("fault", [None, OSError(28, "No space left on device")])
 def test_outputs_are_copied_to_where_they_were_asked_for(store: Store, fault: OSError | None) -> None:
     each = replace(step("a"), step=replace(step("a").step, publish={"out": "/elsewhere/${{name}}"}))

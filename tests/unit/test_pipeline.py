@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import runner
 from runner import Data, Pipeline, step
 from runner.errors import UsageError
 from runner.job import Command, DataType, Environment, Graph, Job, Mode, Reference
 from runner.model import Reason
+from runner.spec.yamldoc import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,6 +140,48 @@ def test_the_yaml() -> None:
     assert "&" not in text.replace("&&", ""), "no anchors"
 
 
+@given(
+    st.one_of(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")).filter(
+            lambda text: "${{" not in text
+        ),
+        st.integers(-(2**70), 2**70),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.booleans(),
+        st.sampled_from(
+            [
+                "0.1",
+                "1e5",
+                "yes",
+                "no",
+                "null",
+                "~",
+                "0o7",
+                "1_000",
+                "2026-01-01",
+                "12:30:45",
+                "- a",
+                "# a",
+                "a: b",
+                " a ",
+                "",
+            ]
+        ),
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_a_value_means_the_same_in_the_file(value: str | float) -> None:
+    with Pipeline("p") as p:
+        step(command="true", inputs={"x": value})
+    node = graph(p.to_job()).nodes["step"]
+    document = parse(p.to_yaml(), "job.yml")
+    again = document.data["jobs"]["step"]["inputs"]["x"]
+    assert type(again) is type(value)
+    assert again == value
+    text = document.text(("jobs", "step", "inputs", "x"))
+    assert (str(again) if isinstance(value, bool) else text) == node.inputs["x"]
+
+
 def test_paths_outside_the_files_folder_stay_whole(tmp_path: Path) -> None:
     data = yaml.safe_load(churn().to_yaml(tmp_path / "elsewhere"))
     assert data["jobs"]["prep"]["code"] == str(tmp_path / "work")
@@ -165,6 +211,19 @@ def test_the_yaml_is_the_same_job_again(folder: Path) -> None:
     assert load(folder / "job.yml") == job
 
 
+def test_the_example_of_the_docs(folder: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
+    block = text[text.index("    from runner import Data") : text.index("    run = p.submit")]
+    for name in ("train.R", "compare.py"):
+        (folder / name).write_text("")
+    names: dict[str, Any] = {}
+    exec(textwrap.dedent(block), names)
+    nodes = graph(names["p"].to_job()).nodes
+    assert list(nodes) == ["prep", "train_0_1", "train_0_01", "compare"]
+    assert nodes["compare"].inputs["m1"] == Reference("model", "train_0_01")
+    assert nodes["compare"].outputs["best"].parent == "final"
+
+
 # -- submit ---------------------------------------------------------------------------------------------------------
 
 
@@ -185,7 +244,7 @@ def test_submit_hands_the_job_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 untyped: Any = step
-given: Any = Data
+data: Any = Data
 """What people write without a type checker."""
 
 
@@ -201,18 +260,18 @@ given: Any = Data
         (lambda: untyped("prep.py", code="r"), "no such script: prep.py"),
         (lambda: untyped(command=" "), "the command is empty"),
         (lambda: untyped(command="true", args=["a"]), "args go with a script"),
-        (lambda: untyped("prep.py", args=[given("raw.csv")]), "an argument is a Data\n  give it as an input"),
+        (lambda: untyped("prep.py", args=[data("raw.csv")]), "an argument is a Data\n  give it as an input"),
         (lambda: untyped("prep.py", args=["a\0"]), "NUL byte"),
         (lambda: untyped("prep.py", inputs={"a b": 1}), "step prep: input 'a b': not a name"),
         (lambda: untyped("prep.py", inputs={"a": None}), "step prep: input a: NoneType is not a value"),
         (lambda: untyped("prep.py", inputs={"a": float("nan")}), "input a: float is not a value"),
         (lambda: untyped("prep.py", inputs={"a": "${{parent.inputs.x}}"}), "may hold neither"),
         (lambda: untyped("prep.py", inputs={"a": Path("raw.csv")}), r"input a: is a path\n  write Data\('raw.csv'\)"),
-        (lambda: untyped("prep.py", inputs={"a": given("raw.cvs")}), "no such file or folder: raw.cvs\n  .*/raw.csv"),
-        (lambda: untyped("prep.py", inputs={"a": given("https://h.example/a")}), "say what is there"),
-        (lambda: untyped("prep.py", inputs={"a": given("raw.csv", "uri_flie")}), "'uri_flie' is none\n  .* uri_file"),
-        (lambda: untyped("prep.py", inputs={"a": given("raw.csv", "string")}), "string is the type of a value"),
-        (lambda: untyped("prep.py", inputs={"a": given("raw.csv", mode="copy")}), "input a: mode: 'copy' is none"),
+        (lambda: untyped("prep.py", inputs={"a": data("raw.cvs")}), "no such file or folder: raw.cvs\n  .*/raw.csv"),
+        (lambda: untyped("prep.py", inputs={"a": data("https://h.example/a")}), "say what is there"),
+        (lambda: untyped("prep.py", inputs={"a": data("raw.csv", "uri_flie")}), "'uri_flie' is none\n  .* uri_file"),
+        (lambda: untyped("prep.py", inputs={"a": data("raw.csv", "string")}), "string is the type of a value"),
+        (lambda: untyped("prep.py", inputs={"a": data("raw.csv", mode="copy")}), "input a: mode: 'copy' is none"),
         (lambda: untyped("prep.py", inputs={"a": untyped("r/train.R")}), "input a: is not an output"),
         (lambda: untyped("r/train.R", outputs=["model"]).outputs["modle"], "has no output 'modle'\n  did you mean model"),
         (lambda: untyped("prep.py", outputs="clean"), "outputs: 'clean' is one text"),
@@ -244,23 +303,35 @@ def test_pipelines_are_apart() -> None:
         pass
     with one:
         made = step("prep.py", outputs=["a"])
-        one.outputs["x"] = made.outputs["a"]
-        with pytest.raises(UsageError, match="output y: a of prep is one already"):
-            one.outputs["y"] = made.outputs["a"]
-    with Pipeline("two") as two:
-        with pytest.raises(UsageError, match="prep is a step of pipeline one, not of this one"):
-            step("prep.py", inputs={"a": made.outputs["a"]})
-        with pytest.raises(UsageError, match="output x: is of a step of another pipeline"):
-            two.outputs["x"] = made.outputs["a"]
+    with Pipeline("two") as two, pytest.raises(UsageError, match="prep is a step of pipeline one, not of this one"):
+        step("prep.py", inputs={"a": made.outputs["a"]})
     with pytest.raises(UsageError, match="pipeline two has no step"):
         two.to_yaml()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda mine, _: {"a b": mine.outputs["a"]}, "pipeline one: output 'a b': not a name"),
+        (lambda mine, _: {"x": mine}, r"output x: expected STEP.outputs\[NAME\]"),
+        (lambda _, other: {"x": other.outputs["a"]}, "output x: expected .* of one of its steps"),
+        (lambda mine, _: {"x": mine.outputs["a"], "y": mine.outputs["a"]}, "outputs x and y are the same: a of prep"),
+    ],
+)
+def test_a_pipelines_outputs_are_those_of_its_steps(make: Callable[[Any, Any], dict[str, Any]], message: str) -> None:
+    with Pipeline("other"):
+        other = step("prep.py", outputs=["a"])
+    with Pipeline("one") as one:
+        one.outputs.update(make(step("prep.py", outputs=["a"]), other))
+    with pytest.raises(UsageError, match=message):
+        one.to_job()
 
 
 def test_an_error_in_the_block_closes_it() -> None:
     with pytest.raises(ZeroDivisionError), Pipeline("p"):
         1 / 0  # noqa: B018
     with Pipeline("q") as q:
-        step("prep.py", inputs={"a": given("raw.csv", mode="download")})
+        step("prep.py", inputs={"a": data("raw.csv", mode="download")})
     found = graph(q.to_job()).nodes["prep"].inputs["a"]
     assert isinstance(found, Data)
     assert found.mode is Mode.DOWNLOAD
