@@ -96,3 +96,48 @@ local({
     })
   }
 })
+
+# runner_log_metric(), runner_log_param() and runner_log_artifact(), on the search path and so in nobody's workspace: what
+# they log is where MLflow for Python logs, in its own format of plain files (runner/tracking.py).
+local({
+  folder <- Sys.getenv("RUNNER_TRACKING")
+  if (!nzchar(folder)) return(invisible())
+
+  # MLflow's rule for names; a slash makes a group, and no name leads out of the folder.
+  place <- function(kind, name) {
+    fits <- is.character(name) && length(name) == 1L && grepl("^[A-Za-z0-9_.:/ -]+$", name)
+    if (!fits || grepl("/[.][.]?(/|$)", name) || grepl("^[./]|//|/$", name)) {
+      stop("a name to log under is made of letters, digits and _ - . : / and blanks, not: ", deparse(name), call. = FALSE)
+    }
+    path <- file.path(kind, name)
+    dir.create(dirname(path), showWarnings = FALSE, recursive = TRUE)
+    path
+  }
+  # In one write, so that lines of two processes do not mix.
+  put <- function(path, text, mode) {
+    out <- file(path, mode)
+    on.exit(close(out))
+    writeBin(charToRaw(enc2utf8(text)), out)
+  }
+  tools <- new.env()
+  tools$runner_log_metric <- function(name, value, step = 0) {
+    if (length(value) != 1L || !(is.numeric(value) || is.logical(value))) {
+      stop("a metric is one number, not: ", paste(deparse(value), collapse = " "), call. = FALSE)
+    }
+    text <- if (is.na(value)) "nan" else sprintf("%.17g", as.numeric(value))
+    line <- sprintf("%.0f %s %.0f\n", 1000 * as.numeric(Sys.time()), text, as.numeric(step))
+    put(place(file.path(folder, "metrics"), name), line, "ab")
+    invisible(value)
+  }
+  tools$runner_log_param <- function(name, value) {
+    put(place(file.path(folder, "params"), name), paste(as.character(value), collapse = ", "), "wb")
+    invisible(value)
+  }
+  tools$runner_log_artifact <- function(path) {
+    kept <- file.path(dirname(dirname(dirname(folder))), "artifacts")
+    dir.create(kept, showWarnings = FALSE)
+    if (!all(file.copy(path, kept, recursive = TRUE))) stop("cannot log as an artifact: ", path, call. = FALSE)
+    invisible(path)
+  }
+  attach(tools, name = "runner", warn.conflicts = FALSE)
+})

@@ -8,14 +8,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runner.api import Run, build, get, push, submit
+    from runner.api import Run, build, get, push, submit, submit_job
     from runner.errors import RunnerError
+    from runner.job import Data
     from runner.model import Outcome, Reason, Status
+    from runner.pipeline import Pipeline, step
 
-__all__ = ["Outcome", "Reason", "Run", "RunnerError", "Status", "build", "get", "push", "submit"]
+__all__ = [
+    "Data",
+    "Outcome",
+    "Pipeline",
+    "Reason",
+    "Run",
+    "RunnerError",
+    "Status",
+    "build",
+    "get",
+    "push",
+    "step",
+    "submit",
+    "submit_job",
+]
 
 _WHERE = {
+    "Data": "runner.job",
     "Outcome": "runner.model",
+    "Pipeline": "runner.pipeline",
     "Reason": "runner.model",
     "Run": "runner.api",
     "RunnerError": "runner.errors",
@@ -23,7 +41,9 @@ _WHERE = {
     "build": "runner.api",
     "get": "runner.api",
     "push": "runner.api",
+    "step": "runner.pipeline",
     "submit": "runner.api",
+    "submit_job": "runner.api",
 }
 
 

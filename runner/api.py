@@ -7,21 +7,24 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import artifacts, logs
+from runner import artifacts, logs, steplogs
 from runner.errors import ConflictError, NotFoundError, UsageError
 from runner.model import Limits, Outcome, Reason, RetryPolicy, Status
 from runner.spec import values
-from runner.store import Store
+from runner.store import Store, output_folder
 from runner.submission.accepting import accept
 from runner.submission.script import Request, prepare
 from runner.supervisor import ensure
+from runner.sweeps.summary import logged, sweep_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.builder import BuiltImage
     from runner.builder.registry.push import Pushed
+    from runner.job import Job
     from runner.store import RunRow
+    from runner.tracking import Point
 
 _POLL_S = 0.05
 
@@ -75,17 +78,35 @@ class Run:
             time.sleep(_POLL_S)
 
     def logs(
-        self, *, follow: bool = False, tail: int | None = None, since: float | None = None, attempt: int | None = None
+        self,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: float | None = None,
+        attempt: int | None = None,
+        step: str | None = None,
     ) -> Iterator[bytes]:
-        """The script's output, byte for byte.
+        """The script's output, byte for byte; of a pipeline the lines of all its steps, each with `[step] ` before it.
 
         Args:
             follow: go on until the run has ended.
             tail: only the last so many lines. since: only what was written after that time (seconds since the epoch).
             attempt: of that attempt (from 1); else of all when following, of the last when not.
+            step: of that step of a pipeline alone.
         """
         row = self.row
         ensure(self._store, row)
+        if step is not None:
+            yield from self.step(step).logs(follow=follow, tail=tail, since=since, attempt=attempt)
+            return
+        if row.composed:
+            if attempt is not None:
+                raise UsageError(f"{self.name} is a pipeline: its steps have attempts", "name one with --step")
+            if follow:
+                yield from steplogs.Follower(self._store, row, tail=tail, since=since)
+            else:
+                yield from steplogs.read(self._store, row, tail=tail, since=since)
+            return
         if attempt is not None and not 1 <= attempt <= max(1, row.attempts):
             raise NotFoundError(f"{self.name} has no attempt {attempt}", f"it has {row.attempts}")
         if follow:
@@ -93,6 +114,18 @@ class Run:
             return
         folder = self._store.folder(self.name).attempt(attempt or max(1, row.attempts))
         yield from logs.read(folder.log, tail=tail, since=since, index=folder.log_index)
+
+    def step(self, path: str) -> Run:
+        """One step of a pipeline, which is a run too.
+
+        Raises:
+            NotFoundError: it has none of that name.
+        """
+        return Run(self._store, self._store.child(self.row, path).name)
+
+    def steps(self) -> Sequence[Run]:
+        """The steps of a pipeline in the order of its plan, then the trials of its sweeps; of a script none."""
+        return [Run(self._store, row.name) for row in self._store.children(self.row)]
 
     def cancel(self, by: str | None = None) -> bool:
         """Ask it to end: SIGTERM, and SIGKILL after the grace. Returns at once; False if it had ended already."""
@@ -103,8 +136,19 @@ class Run:
         return asked
 
     def outputs(self) -> Sequence[tuple[str, int]]:
-        """(path, bytes) of everything that the last attempt left."""
-        return artifacts.listing(self._artifacts())
+        """(path, bytes) of everything that the last attempt left; of a pipeline, of its own outputs."""
+        row = self.row
+        if (kept := self._kept(row)) is not None:
+            return artifacts.listing(kept)
+        return [
+            (f"{name}/{path}", size)
+            for name, folder in self._pipeline_outputs(row).items()
+            for path, size in artifacts.listing(folder)
+        ]
+
+    def metrics(self) -> Mapping[str, Sequence[Point]]:
+        """What the last attempt logged by MLflow or in R: metric → its points, each with value, step and time."""
+        return logged(self._store, self.row).main.metrics
 
     def download(self, to: Path, output: str | None = None) -> Sequence[str]:
         """Copy what the script left into the folder `to`: everything, or one named output. The paths written.
@@ -116,21 +160,46 @@ class Run:
         row = self.row
         if not row.status.terminal:
             raise ConflictError(f"{self.name} has not ended ({row.status})", f"first: runner wait {self.name}")
-        source = self._artifacts()
-        if output is not None:
-            source /= values.identifier(output, "--output")
-            if not source.is_dir():
-                kept = self._artifacts()
-                have = ", ".join(sorted(path.name for path in kept.iterdir())) if kept.is_dir() else "none"
-                raise NotFoundError(f"{self.name} has no output {output!r}", f"it has: {have}")
         if to.exists() and not to.is_dir():
             raise ConflictError(f"{to} is not a folder", "choose another one with --to")
         try:
-            return artifacts.copy_out(source, to)
+            return self._copy_out(row, to, output)
         except OSError as error:
             raise ConflictError(
                 f"cannot write {error.filename or to}: {error.strerror or error}", "choose another folder with --to"
             ) from error
+
+    def _copy_out(self, row: RunRow, to: Path, output: str | None) -> Sequence[str]:
+        if output is not None:
+            return artifacts.copy_out(self._output(row, values.identifier(output, "--output")), to)
+        if (kept := self._kept(row)) is not None:
+            return artifacts.copy_out(kept, to)
+        return [
+            f"{name}/{path}"
+            for name, folder in self._pipeline_outputs(row).items()
+            for path in artifacts.copy_out(folder, to / name)
+        ]
+
+    def _output(self, row: RunRow, name: str) -> Path:
+        if (kept := self._kept(row)) is None:
+            found = self._pipeline_outputs(row)
+        else:
+            found = {path.name: path for path in kept.iterdir()} if kept.is_dir() else {}
+            found |= {
+                each: kept / output_folder(each) for each in row.step.outputs if (kept / output_folder(each)).is_dir()
+            }
+        if name not in found or not found[name].is_dir():
+            have = ", ".join(sorted(each for each, path in found.items() if path.is_dir())) or "none"
+            raise NotFoundError(f"{self.name} has no output {name!r}", f"it has: {have}")
+        return found[name]
+
+    def _pipeline_outputs(self, row: RunRow) -> dict[str, Path]:
+        """The folder of each output of a pipeline: it lies with the step that wrote it."""
+        found = {}
+        for name, up in self._store.plan(row).outputs.items():
+            step = self._store.child(row, up.step)
+            found[name] = self._store.folder(step.name).attempt(max(1, step.attempts)).output(up.output)
+        return found
 
     def delete(self) -> None:
         """Remove the run with its log and outputs.
@@ -140,8 +209,12 @@ class Run:
         """
         self._store.delete(self.row)
 
-    def _artifacts(self) -> Path:
-        return self._store.folder(self.name).attempt(max(1, self.row.attempts)).artifacts
+    def _kept(self, row: RunRow) -> Path | None:
+        """The folder of all that it left; a sweep's is that of its only step. None: a pipeline's lies with its steps."""
+        if row.kind == "pipeline":
+            return None
+        row = sweep_row(self._store, row) or row
+        return self._store.folder(row.name).attempt(max(1, row.attempts)).artifacts
 
 
 def submit(
@@ -211,6 +284,61 @@ def submit(
     store = Store(home)
     prepared = prepare(request, store, say or (lambda _kind, _text: None))
     row, gone = accept(prepared, store)
+    os.close(gone)
+    return Run(store, row.name)
+
+
+def submit_job(
+    job: Job | str | Path,
+    sets: Mapping[str, str] | None = None,
+    *,
+    backend: str | None = None,
+    compute: str | None = None,
+    config: str | Path | None = None,
+    secrets: Mapping[str, str] | None = None,
+    name: str | None = None,
+    experiment: str | None = None,
+    description: str = "",
+    tags: Mapping[str, str] | None = None,
+    force_rerun: bool = False,
+    begin_at: str | None = None,
+    home: Path | None = None,
+    say: Callable[[str, str], None] | None = None,
+) -> Run:
+    """Submit a job (a command, pipeline or sweep) and return as soon as its run is accepted.
+
+    Args:
+        job: a job file, `pipeline:NAME[@VERSION]` of a registered one, or what `Pipeline.to_job` gives.
+        sets: other values than the file's: dotted key → value, as `--set` takes them.
+        config: the file to take instead of the project's runner.yaml.
+        force_rerun: let every step run, whatever ran before. begin_at: take over what the last run of it did before this
+            step, and run it and all that depends on it.
+        say: receives (kind, text) for each decision that was taken.
+
+    Raises:
+        RunnerError: nothing was started.
+    """
+    from runner.submission.job import JobRequest, loaded
+    from runner.submission.job import prepare as prepare_job
+
+    store = Store(home)
+    found, settings = loaded(
+        job, list((sets or {}).items()), store, os.environ, None if config is None else Path(config)
+    )
+    request = JobRequest(
+        found,
+        settings,
+        backend=backend,
+        compute=compute,
+        name=None if name is None else values.run_name(name, "name"),
+        experiment=experiment,
+        description=description,
+        tags=dict(tags or {}),
+        secrets={values.variable(key, "secrets"): value for key, value in (secrets or {}).items()},
+        force_rerun=force_rerun,
+        begin_at=begin_at,
+    )
+    row, gone = accept(prepare_job(request, store, say or (lambda _kind, _text: None)), store)
     os.close(gone)
     return Run(store, row.name)
 

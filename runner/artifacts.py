@@ -13,14 +13,19 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner import tracking
 from runner.errors import SpecError
 from runner.snapshot import COLLECTED, NOISE, stays_inside
-from runner.store import open_up, remove_tree
+from runner.store import AttemptFolder, open_up, output_folder, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.backends.base import Box
+
+
+LOGGED = "mlflow"
+"""The output that holds what the script logged as artifacts."""
 
 
 def prepare(box: Box, code: Path | None, outputs: dict[str, str | None]) -> None:
@@ -57,7 +62,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def collect(box: Box, code: Path | None, target: Path, outputs: dict[str, str | None]) -> list[str]:
-    """Move `./outputs`, `./logs` and the named outputs into `target`; warnings, one for each kind of thing left out.
+    """Move `./outputs`, `./logs`, the named outputs and what was logged into `target`; warnings, one for each kind of loss.
 
     May be called again after a kill at any moment: what was moved stays moved.
 
@@ -67,7 +72,7 @@ def collect(box: Box, code: Path | None, target: Path, outputs: dict[str, str | 
     warnings: list[str] = []
     target.mkdir(exist_ok=True)
     sources = [(name, box.work / name) for name in COLLECTED]
-    sources += [(name, box.outputs / name) for name in outputs]
+    sources += [(output_folder(name), box.outputs / name) for name in outputs]
     for name, source in sources:
         # The script may put links in the place of the folders above too, which we would follow with our own rights.
         if plain_folder(source.parent) and plain_folder(source):
@@ -76,11 +81,26 @@ def collect(box: Box, code: Path | None, target: Path, outputs: dict[str, str | 
                 source.rename(target / name)
         elif source.is_symlink() or source.exists() or not plain_folder(source.parent):
             warnings.append(f"{name} was not collected: the script replaced the folder by something else")
+    if plain_folder(box.tracking):
+        _keep_logged(box.tracking, target)
+    elif os.path.lexists(box.tracking):
+        warnings.append("metrics were not collected: the script replaced their folder by something else")
     warnings += _scrub(target)
     if plain_folder(box.work) and (lost := list(_elsewhere(box.work, code))):
         shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
         warnings.append(f"written outside ./outputs and not kept: {shown}")
     return warnings
+
+
+def _keep_logged(logged: Path, target: Path) -> None:
+    """Artifacts become an output, the rest stands beside the outputs; nothing logged leaves nothing."""
+    open_up(logged)
+    _scrub(logged)
+    source, place, kept = logged / tracking.ARTIFACTS, target / LOGGED, AttemptFolder(target.parent).tracking
+    if plain_folder(source) and any(source.iterdir()) and not place.exists():
+        source.rename(place)
+    if tracking.used(logged) and not kept.exists():
+        logged.rename(kept)
 
 
 def plain_folder(path: Path) -> bool:

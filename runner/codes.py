@@ -121,6 +121,10 @@ def _local(code: Code, path: Path, what: str, without: Path | None) -> Taken:
     """A folder, or one file: then it alone, in its folder."""
     if path.is_dir():
         folder = path.resolve()
+        if wide := snapshot.too_wide(folder):
+            raise code.where.error(
+                f"{what}: {path} is {wide}, and all of it would be taken along", "name a folder in it"
+            )
         taken = snapshot.scan(folder, named=True, without=without)
         return Taken(folder, taken, tuple(taken.notes))
     if path.is_symlink():

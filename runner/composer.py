@@ -7,6 +7,8 @@ from itertools import combinations
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from runner import tracking
+from runner.artifacts import LOGGED
 from runner.backends.base import Box, Task
 from runner.errors import CapabilityError, SpecError
 from runner.names import file_name
@@ -47,8 +49,8 @@ def check_names(step: Step) -> None:
                     key=f"--{kind.lower()}",
                 )
             seen[variable] = name
-    for name in RESERVED_OUTPUTS & set(step.outputs):
-        raise SpecError(f"./{name} is always collected", "choose another name", key=f"--output {name}")
+    for name in (RESERVED_OUTPUTS | {LOGGED}) & set(step.outputs):
+        raise SpecError(f"{name} is always collected", "choose another name", key=f"--output {name}")
     _check_folders(step)
     inputs = {**step.inputs, **step.parameters}
     for argument in step.argv:
@@ -124,6 +126,7 @@ def compose_task(
         "RUNNER_RUN": run,
         "RUNNER_EXPERIMENT": experiment,
         "RUNNER_ATTEMPT": str(number),
+        **_tracked(step, layout.tracking, run, experiment),
         **_as_azure(run, experiment, step.parameters, inputs, outputs),
         **{variable_name("INPUT", name): value for name, value in inputs.items()},
         **{variable_name("OUTPUT", name): path for name, path in outputs.items()},
@@ -141,8 +144,18 @@ def compose_task(
         limits=step.limits,
         box=box,
         log=log,
+        tracking=layout.tracking,
         labels=labels,
     )
+
+
+def _tracked(step: Step, seen: str, run: str, experiment: str) -> dict[str, str]:
+    """Where the script logs to. One that is given a tracking server of its own logs there by MLflow."""
+    if not seen:
+        return {}
+    found = tracking.variables(seen, run=run, experiment=experiment)
+    own = "MLFLOW_TRACKING_URI" in {*step.env, *step.secrets}
+    return {name: value for name, value in found.items() if not own or not name.startswith("MLFLOW_")}
 
 
 def _as_azure(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from runner.errors import CapabilityError, ImageError, RunnerError, SpecError
 from runner.job import Environment
+from runner.snapshot import too_wide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -85,19 +86,24 @@ def check_local(environments: Iterable[Environment | None]) -> None:
     Raises:
         CapabilityError: with one line for each.
     """
-    refused: dict[str, str] = {}
+    refused: dict[str, tuple[str, str]] = {}
     for environment in environments:
         if environment is not None and not environment.local:
             place = f"{environment.where}: " if str(environment.where) else ""
-            refused.setdefault(shown(environment), place)
-    if not refused:
-        return
-    lines = [
-        f"{place}{name} → --backend docker, or in runner.yaml: environments: {{{name!r}: {{local: true}}}}"
-        for name, place in refused.items()
-    ]
-    count = "an environment is" if len(lines) == 1 else f"{len(lines)} environments are"
-    raise CapabilityError(f"{count} asked for, and backend process runs in no image; nothing was started", *lines)
+            refused.setdefault(shown(environment), (place, _way_out(environment)))
+    if len(refused) == 1:
+        [(name, (place, way_out))] = refused.items()
+        raise CapabilityError(f"{place}{name}: backend process runs in no image", way_out)
+    if refused:
+        lines = [f"{place}{name} → {way_out}" for name, (place, way_out) in refused.items()]
+        raise CapabilityError(f"{len(lines)} environments are asked for, and backend process runs in no image", *lines)
+
+
+def _way_out(environment: Environment) -> str:
+    name = environment.reference or environment.image
+    if name is None:
+        return "--backend docker, or install what it holds on this machine and leave it out"
+    return f"--backend docker, or in runner.yaml: environments: {{{name!r}: {{local: true}}}}"
 
 
 def shown(environment: Environment) -> str:
@@ -184,6 +190,8 @@ def _check_one(environment: Environment | None) -> None:
     if environment.context is not None:
         from runner.docker_api.context import read
 
+        if wide := too_wide(environment.context.resolve()):
+            raise where.error(f"the build context is {wide}, and all of it would be sent", "name a folder in it")
         read(environment.context, environment.dockerfile, where)
 
 

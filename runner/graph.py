@@ -26,13 +26,13 @@ _COLOURS = {"Completed": "#d7f0dd", "Failed": "#f7d4d4", "Canceled": "#f7ecc8", 
 
 
 def draw(plan: Plan, form: str, statuses: Mapping[str, str] | None = None) -> str:
-    """The plan in one of FORMATS, ending in a newline.
+    """The plan in one of FORMATS.
 
     Args:
         statuses: step → where it stands (`Completed`, `Failed · OutOfMemory`), for the plan of a run.
     """
     lines = {"text": _text, "mermaid": _mermaid, "dot": _dot}[form](plan, statuses or {})
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 # -- what all of them draw --------------------------------------------------------------------------------------------

@@ -34,13 +34,13 @@ def read(
     with file:
         start = log_offset(index, since) if since is not None and index is not None else 0
         if tail is not None:
-            start = max(start, _tail_offset(file.fileno(), tail))
+            start = max(start, tail_offset(file.fileno(), tail))
         file.seek(start)
         while block := file.read(_BLOCK):
             yield block
 
 
-def _tail_offset(fd: int, lines: int) -> int:
+def tail_offset(fd: int, lines: int) -> int:
     """Where the last `lines` lines begin, read backwards in blocks: 100 MB logs cost as little as small ones."""
     end = os.fstat(fd).st_size
     if lines <= 0:
@@ -160,7 +160,7 @@ class Follower:
         if self._since is not None:
             start = log_offset(folder.log_index, self._since)
         if self._tail is not None:
-            start = max(start, _tail_offset(self._fd, self._tail))
+            start = max(start, tail_offset(self._fd, self._tail))
         self._tail = self._since = None
         os.lseek(self._fd, start, os.SEEK_SET)
         return True

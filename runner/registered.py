@@ -20,7 +20,7 @@ from runner.spec.yamldoc import nearest
 from runner.store import remove_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from runner.job import Input, Value
@@ -62,17 +62,17 @@ def register(
         )
     taking = _Taking(store, pin)
     with store.errors():
-        kept = replace(taking.of(job), name=None, file=None)
+        kept = replace(taking.of(job), name=None, file=None, warnings=())
     text = json.dumps(job_json.to_json(kept), sort_keys=True)
     row, new = store.add_pipeline(name, description=description or job.description, job=text)
     return Registration(row, new, tuple(dict.fromkeys(taking.notes)))
 
 
-def load(store: Store, reference: str, sets: Mapping[str, str] | None = None) -> Job:
+def load(store: Store, reference: str, sets: Sequence[tuple[str, str]] = ()) -> Job:
     """The job of `NAME`, `NAME@VERSION`, with or without `pipeline:` before it.
 
     Args:
-        sets: `inputs.NAME` → the value as typed; a relative path is one of the current folder.
+        sets: (`inputs.NAME`, the value as typed); a relative path is one of the current folder.
 
     Raises:
         NotFoundError: there is no such pipeline or version.
@@ -83,7 +83,7 @@ def load(store: Store, reference: str, sets: Mapping[str, str] | None = None) ->
     job = job_json.from_json(json.loads(row.job))
     declared = job.component.inputs
     inputs: dict[str, Value] = dict(job.inputs)
-    for path, text in (sets or {}).items():
+    for path, text in sets:
         kind, _, name = path.partition(".")
         if kind != "inputs" or not name:
             raise UsageError(

@@ -188,12 +188,18 @@ def _copy_file(source: str, target: str) -> None:
         os.close(read)
 
 
-def _refuse_place(folder: Path) -> None:
+def too_wide(folder: Path) -> str | None:
+    """What a folder is that nobody can mean as a whole, a place of keys and of everything: the root or the home folder."""
     if folder == Path("/"):
-        what = "the root folder /"
-    elif folder in {Path.home(), Path.home().resolve()}:
-        what = f"your home folder {folder}"
-    else:
+        return "the root folder /"
+    if folder in {Path.home(), Path.home().resolve()}:
+        return f"your home folder {folder}"
+    return None
+
+
+def _refuse_place(folder: Path) -> None:
+    what = too_wide(folder)
+    if what is None:
         return
     raise CodeFolderError(
         f"the code folder would be {what}, and all of it would be taken along",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from runner import verdict
 from runner.backends import open_backend
-from runner.engine import Engine
+from runner.engine import Engine, Hooks
 from runner.errors import RunnerError
 from runner.store import Store, close_all
 
@@ -134,7 +134,7 @@ def supervise(home: Path, name: str, secrets: Mapping[str, str] | None) -> None:
     try:
         backend = open_backend(run.backend, store)
         try:
-            Engine(store, run, backend, secrets).drive()
+            Engine(store, run, backend, secrets, Hooks(publish=_publish)).drive()
         except Exception:
             _abandon(store, run, backend)
             raise
@@ -146,6 +146,14 @@ def supervise(home: Path, name: str, secrets: Mapping[str, str] | None) -> None:
         traceback.print_exc()
         text = error.message if isinstance(error, RunnerError) else f"{type(error).__name__}: {error}"
         _end(store, run, text, max(1, store.get(name).attempts))
+
+
+def _publish(output: Path, target: str) -> None:
+    """Copy what a step left to where its job wants it; that the place may be written to was looked at before."""
+    from runner import data
+
+    place = data.Place(target, Path(target)) if target.startswith("/") else data.Place(target, url=target)
+    data.publish(output, place, lambda text: print(text, file=sys.stderr))
 
 
 def _abandon(store: Store, run: RunRow, backend: Backend) -> None:

@@ -181,6 +181,18 @@ def step_canceled(step: str, outcome: Outcome) -> Outcome:
     )  # fmt: skip
 
 
+def sweep_failed(why: str) -> Outcome:
+    """A sweep that has no best trial, though no single trial can be blamed."""
+    return Outcome(Reason.STEP_FAILED, 1, why, origin=Origin.EXECUTOR)
+
+
+def sweep_timed_out(limit_s: float) -> Outcome:
+    """A sweep of which no trial completed within the sweep's own time."""
+    return Outcome(
+        Reason.TIMEOUT, 124, f"timed out after {limit_s:g} s, before any trial had completed", origin=Origin.EXECUTOR
+    )
+
+
 def skipped(upstream: str, reason: Reason) -> Outcome:
     """Row P2: a step that needs one which did not complete.
 

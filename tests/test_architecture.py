@@ -33,19 +33,22 @@ ROWS = (
     ("cli",),
     ("console",),
     ("",),  # `runner` itself: the public names, and where each is
+    ("pipeline",),
     ("api",),
-    ("cleanup", "diagnosis", "logs", "registered", "submission"),
-    ("supervisor",),
+    ("steplogs",),
+    ("cleanup", "diagnosis", "logs", "submission", "why"),
+    ("supervisor", "registered"),
     ("engine", "environments"),
     ("codes",),
     ("gitcode",),
     ("composer", "drafts", "verdict", "graph", "reuse", "job_json", "builder", "backends"),
     ("data",),
-    ("artifacts", "digests"),
+    ("artifacts", "digests", "sweeps.rows", "sweeps.summary"),
     ("store", "snapshot", "spec", "bootstrapper", "docker_api", "backends.base"),
+    ("sweeps",),
     ("plan",),
     ("job",),
-    ("model", "assets", "names"),
+    ("model", "assets", "names", "tracking"),
     ("errors",),
 )
 
@@ -60,6 +63,7 @@ OWNERS = {
     "pydantic": ("spec",),
     "pathspec": ("snapshot",),
     "sqlite3": ("store",),
+    "optuna": ("sweeps.bayesian",),
 }
 """Who may import what. A dependency with one owner can be replaced, and its errors are translated in one place."""
 
@@ -275,7 +279,19 @@ def test_the_base_is_never_raised() -> None:
 
 # -- what a command costs -------------------------------------------------------------------------------------------
 
-HEAVY = ("docker", "azure", "pydantic", "pydantic_core", "yaml", "rich", "requests", "asyncio", "rattler", "fsspec")
+HEAVY = (
+    "docker",
+    "azure",
+    "pydantic",
+    "pydantic_core",
+    "yaml",
+    "rich",
+    "requests",
+    "asyncio",
+    "rattler",
+    "fsspec",
+    "optuna",
+)
 
 _DUMP = """
 import sys

@@ -48,7 +48,7 @@ class Box:
     """The folder of one attempt on this machine; the script sees it as its world.
 
     `work` (the code, writable, the working directory), `outputs/<name>` (named outputs), `home`, `record`
-    (status.json in a folder of its own). `secrets` is on tmpfs, outside the store.
+    (status.json in a folder of its own), `tracking` (what it logs). `secrets` is on tmpfs, outside the store.
     """
 
     root: Path
@@ -69,6 +69,11 @@ class Box:
         return self.root / "home"
 
     @property
+    def tracking(self) -> Path:
+        """Metrics, parameters and artifacts that the script logs; see `runner.tracking`."""
+        return self.root / "tracking"
+
+    @property
     def record(self) -> Path:
         """The bootstrapper's record."""
         return self.root / "record" / "status.json"
@@ -87,7 +92,7 @@ class Task:
         outputs: name → folder inside the working directory that is collected, or None for `<outputs>/<name>`.
         secrets: name → value, in memory only; None when they were lost with the process that held them.
         box: the attempt's folder. log: the file that receives the script's stdout and stderr, byte for byte.
-        labels: what the backend tags the task with.
+        labels: what the backend tags the task with. tracking: the box's folder of that name, as the script sees it.
     """
 
     key: str
@@ -102,6 +107,7 @@ class Task:
     log: Path
     labels: Mapping[str, str] = field(default_factory=dict)
     writable: frozenset[str] = frozenset()
+    tracking: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +180,10 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Paths as the script sees them: its working directory, each input, each output, and its HOME."""
+    """Paths as the script sees them: its working directory, each input, each output, its HOME, and where it logs to."""
 
     work: str
     home: str
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
+    tracking: str = ""

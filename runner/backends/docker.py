@@ -129,6 +129,7 @@ class DockerBackend:
             outputs={
                 name: f"{work}/{folder}" if folder else f"{_BOX}/outputs/{name}" for name, folder in outputs.items()
             },
+            tracking=f"{_BOX}/tracking",
         )
 
     def render(self, task: Task) -> Mapping[str, object]:
@@ -258,7 +259,11 @@ class DockerBackend:
 
     def _fetch(self, handle: Handle, task: Task) -> None:
         box = task.box
-        folders = {f"{_BOX}/record": box.record.parent, f"{_BOX}/outputs": box.outputs}
+        folders = {
+            f"{_BOX}/record": box.record.parent,
+            f"{_BOX}/outputs": box.outputs,
+            f"{_BOX}/tracking": box.tracking,
+        }
         for name in ("outputs", "logs", *(folder for folder in task.outputs.values() if folder)):
             folders[f"{_BOX}/work/{name}"] = box.work / name
         remote_files.fetch(self._engine, handle, folders)

@@ -64,6 +64,7 @@ class ProcessBackend:
             outputs={
                 name: str(box.work / folder if folder else box.outputs / name) for name, folder in outputs.items()
             },
+            tracking=str(box.tracking),
         )
 
     def render(self, task: Task) -> Mapping[str, object]:

@@ -26,12 +26,15 @@ _COMMANDS = {
     "push": "push:push",
     "schema": "schema:schema",
     "submit": "submit:submit",
-    "logs": "runs:logs",
+    "logs": "logs:logs",
     "status": "runs:status",
     "wait": "runs:wait",
-    "show": "runs:show",
+    "show": "show:show",
     "list": "runs:list_",
     "experiments": "runs:experiments",
+    "why": "reuse:why",
+    "resume": "reuse:resume",
+    "graph": "graph:graph",
     "cancel": "runs:cancel",
     "download": "runs:download",
     "delete": "runs:delete",
@@ -46,6 +49,10 @@ _GROUPS = {
     "image": (
         "Images that runner made. Listed, described, removed.",
         {"list": "image:list_", "show": "image:show", "prune": "image:prune"},
+    ),
+    "pipeline": (
+        "Pipelines under a name and a version. Registered, listed, described.",
+        {"register": "pipeline:register", "list": "pipeline:list_", "show": "pipeline:show"},
     ),
     "libs": ("Libraries of files, images and this machine. Compared.", {"diff": "libs:diff"}),
 }

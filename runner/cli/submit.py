@@ -92,9 +92,9 @@ def submit(  # noqa: PLR0917 - the signature is the command line
     show = Show(wait=wait, dry_run=dry_run, json=json)
     if submit_job.is_job(script):
         submit_job.refuse_options_of_scripts({
-            "--libs": libs, "--image": image, "--code": code, "--input": input, "--output": output, "--env": env, "--cpus": cpus,
-            "--memory": memory, "--gpus": gpus, "--shm-size": shm_size, "--timeout": timeout, "--retries": retries,
-            "--retry-on": retry_on, "--": script_args,
+            "--libs": libs, "--image": image, "--code": code, "--input": input, "--output": output, "--env": env,
+            "--cpus": cpus, "--memory": memory, "--gpus": gpus, "--shm-size": shm_size, "--timeout": timeout,
+            "--retries": retries, "--retry-on": retry_on, "--": script_args,
         })  # fmt: skip
         named = submit_job.Named(
             backend, compute, None if name is None else values.run_name(name, "--name"), experiment, description,
@@ -179,9 +179,9 @@ def _preview(prepared: Prepared, store: Store, *, json: bool) -> None:
     if prepared.plan is None or json:
         console.result_json(preview(prepared, store))
     else:
-        from runner.graph import as_text
+        from runner.graph import draw
 
-        console.result(as_text(prepared.plan))
+        console.result(draw(prepared.plan, "text").rstrip())
 
 
 def _accepted(run: RunRow, *, json: bool) -> None:
@@ -197,11 +197,12 @@ def _accepted(run: RunRow, *, json: bool) -> None:
 
 def _stay(store: Store, run: RunRow, gone: int, *, json: bool) -> int:
     """Show the log until the run has ended. With --json the log goes to stderr: stdout is the result."""
-    from runner.logs import Follower
+    from runner import logs, steplogs
 
     sink = sys.stderr.buffer if json else None
+    follower = steplogs.Follower(store, run, gone=gone) if run.composed else logs.Follower(store, run, gone=gone)
     try:
-        for block in Follower(store, run, gone=gone):
+        for block in follower:
             console.result_bytes(block, sink)
     except KeyboardInterrupt:
         console.say(

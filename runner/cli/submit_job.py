@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner import console
@@ -12,6 +11,7 @@ from runner.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from runner.store import Store
     from runner.submission.accepting import Prepared
@@ -50,7 +50,7 @@ class Changes:
     sets: Sequence[tuple[str, str]]
     config: Path | None
     force_rerun: bool
-    start_from: str | None
+    begin_at: str | None
 
 
 def is_job(target: Path) -> bool:
@@ -85,9 +85,9 @@ def refuse_options_of_jobs(given: Mapping[str, object]) -> None:
 
 def prepared(target: str, named: Named, changes: Changes, store: Store, *, build: bool) -> Prepared:
     """Everything decided of a job file or registered pipeline."""
-    from runner.submission.job import JobRequest, load, prepare
+    from runner.submission.job import JobRequest, loaded, prepare
 
-    job, config = load(Path(target), changes.sets, os.environ, changes.config)
+    job, config = loaded(target, changes.sets, store, os.environ, changes.config)
     request = JobRequest(
         job,
         config,
@@ -99,5 +99,6 @@ def prepared(target: str, named: Named, changes: Changes, store: Store, *, build
         tags=named.tags,
         secrets=named.secrets,
         force_rerun=changes.force_rerun,
+        begin_at=changes.begin_at,
     )
     return prepare(request, store, console.say, build=build)

@@ -112,7 +112,7 @@ class Blobs:
             for blob in client.list_blobs(name_starts_with=prefix, include=["metadata"]):
                 relative = str(blob.name).removeprefix(prefix)
                 if relative and not _is_folder(blob):
-                    found[relative] = Entry(str(blob.etag), int(blob.size), _Blob(self, str(blob.name)))
+                    found[relative] = Entry(_etag(blob), int(blob.size), _Blob(self, str(blob.name)))
             return found
 
         return self.ask(names)
@@ -166,7 +166,11 @@ class Blobs:
         address = self.address
         given = os.environ.get(CONNECTION, "")
         if _account_in(given) == address.account:
-            yield ContainerClient.from_connection_string(given, address.container, **_RETRIES), True
+            try:
+                client = ContainerClient.from_connection_string(given, address.container, **_RETRIES)
+            except ValueError:
+                raise BackendError(f"{CONNECTION} is no connection string", "copy it whole from the portal") from None
+            yield client, True
             return
         url = f"https://{address.host}"
         if re.search(r"(^|&)sig=", address.sas):
@@ -229,7 +233,7 @@ class _Blob:
             raise
         if _is_folder(properties):
             raise NotAFileError
-        etag, size = str(properties.etag), int(properties.size)
+        etag, size = _etag(properties), int(properties.size)
         if etag == known:
             return None
         start = offset if part == etag and offset < size else 0
@@ -252,6 +256,11 @@ class _Blob:
 def _is_folder(blob: BlobProperties) -> bool:
     """The data lake keeps folders as empty blobs with a mark."""
     return str((blob.metadata or {}).get("hdi_isfolder", "")).lower() == "true"
+
+
+def _etag(blob: BlobProperties) -> str:
+    """In quotes, as headers have it; listings leave them out."""
+    return '"' + str(blob.etag).strip('"') + '"'
 
 
 def _account_in(connection: str) -> str | None:

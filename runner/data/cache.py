@@ -78,12 +78,14 @@ class Shelf:
         return folder / hashlib.sha256(relative.encode()).hexdigest()[:32]
 
     def keep(self, aside: Path, validator: str) -> Kept:
-        """Make a whole download an object."""
-        with aside.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        aside.chmod(0o444)
+        """Make a whole download an object; one that is there and still has this content stays, as others point to it."""
+        sha256 = _sha256(aside)
         target = self.objects / sha256
-        aside.replace(target)
+        if target.exists() and _sha256(target) == sha256:
+            aside.unlink()
+        else:
+            aside.chmod(0o444)
+            aside.replace(target)
         found = target.stat()
         return Kept(validator, sha256, found.st_size, found.st_mtime_ns)
 
@@ -126,6 +128,11 @@ class Shelf:
 
     def _intact(self, kept: Kept) -> bool:
         return _is(self.objects / kept.sha256, kept)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is(path: Path, kept: Kept) -> bool:

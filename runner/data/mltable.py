@@ -69,9 +69,10 @@ def _paths(document: Document) -> Iterator[tuple[KeyPath, str, str]]:
     for index, entry in enumerate(given):
         path = ("paths", index)
         kind = next(iter(entry)) if isinstance(entry, dict) and len(entry) == 1 else ""
-        if kind not in _KINDS or not isinstance(entry[kind], str):
+        text = document.text((*path, kind))  # `2024` and `no` are names too
+        if kind not in _KINDS or not text:
             raise document.error(path, "expected {file: …}, {folder: …} or {pattern: …}")
-        yield path, kind, entry[kind]
+        yield path, kind, text
 
 
 class _Reach:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from runner.data.place import Place, without_login
+from runner.data.place import Place, identity, without_login
 from runner.job import NOWHERE, DataType, Where
 from runner.spec import names
 from runner.spec.yamldoc import nearest
@@ -71,6 +71,7 @@ class _Walk:
         raise self.where.error(f"{self.shown}: the lines of runner.yaml lead in a circle")
 
     def _scheme(self, uri: str) -> str:
+        self._path_of(uri)
         scheme = uri.partition(":")[0].lower()
         if scheme in SCHEMES and ":" in uri:
             return scheme
@@ -83,7 +84,7 @@ class _Walk:
 
     def _mirrored(self, uri: str) -> str | None:
         """What `urls:` makes of it; None where no line is for it."""
-        whole, _, query = uri.partition("?")
+        whole, _, query = identity(uri).partition("?")  # a login is for the address that it stands in, not for a mirror
         best = max((prefix for prefix in self.config.urls if _begins(whole, prefix)), key=len, default=None)
         if best is None:
             return None
@@ -149,7 +150,7 @@ class _Walk:
         return Place(self.shown, path, root=self.root, origin=self.origin, type=self.type)
 
     def _remote(self, url: str, scheme: str) -> Place:
-        path = urlsplit(url).path
+        path = self._path_of(url, host=True)
         if scheme not in {"http", "https"} and re.search(r"[*?\[]", path):
             raise self.where.error(
                 f"{self.shown}: patterns stand in an MLTable only",
@@ -157,6 +158,17 @@ class _Walk:
             )
         self._refuse_climbing(path)
         return Place(self.shown, url=url, origin=self.origin, type=self.type)
+
+    def _path_of(self, url: str, *, host: bool = False) -> str:
+        """The path in a URL; `host`: which has to name one."""
+        try:
+            parts = urlsplit(url)
+            whole = not host or (bool(parts.hostname) and parts.port != 0 and not re.search(r"[\s\\]", parts.netloc))
+        except ValueError:  # a broken port or IPv6 address, characters that no name has
+            whole = False
+        if not whole:
+            raise self.where.error(f"{self.shown} is no address: it names no host")
+        return parts.path
 
     def _unmapped(self, kind: names.Kind, name: str) -> Exception:
         problem = names.unmapped(self.config, kind, name, self.where)

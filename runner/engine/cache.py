@@ -184,7 +184,7 @@ def _left(attempt: AttemptFolder, outputs: tuple[str, ...]) -> Mapping[str, str]
     """List what a step left, and read its outputs."""
     taking.write_listing(attempt, taking.listing(attempt.artifacts))
     plain = Digests(None)
-    return {name: plain.of(attempt.artifacts / name) for name in outputs if (attempt.artifacts / name).exists()}
+    return {name: plain.of(attempt.output(name)) for name in outputs if attempt.output(name).exists()}
 
 
 def _judged(

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runner.backends.base import Backend
-    from runner.engine.pool import Pools
     from runner.model import Outcome, Step
-    from runner.plan import PlanStep
     from runner.store import RunRow, Store
 
 TICK_S = 0.2
@@ -42,11 +40,9 @@ class Hooks:
     """What the engine has done by others; None: it is not done.
 
     publish: (file or folder that a step left, path or URI to copy it to); any exception is the step's OutputError.
-    sweep: makes the driver of a step that is a sweep; see `runner.engine.sweep.sweep_driver`.
     """
 
     publish: Callable[[Path, str], object] | None = None
-    sweep: Callable[[Context, Pools, RunRow, PlanStep, Path | None], Driver] | None = None
 
 
 class Cancels:
@@ -92,7 +88,7 @@ class Context:
 
     def publish(self, run: RunRow, step: Step, number: int) -> Future[str | None]:
         """Copy what attempt `number` of a step left to where it was asked for; the result is what went wrong, or None."""
-        kept = self.store.folder(run.name).attempt(number).artifacts
-        sources = {name: kept / name / name if name in step.files else kept / name for name in step.publish}
+        kept = self.store.folder(run.name).attempt(number)
+        sources = {name: kept.output(name) / (name if name in step.files else "") for name in step.publish}
         targets = {name: target.replace("${{name}}", run.name) for name, target in step.publish.items()}
         return self.publisher.start(sources, targets)

@@ -179,7 +179,7 @@ class GraphDriver:
         """The step with the paths of what others left for it; and how it ends if that is not there."""
         inputs = dict(plan_step.step.inputs)
         for name, up in plan_step.upstream.items():
-            kept = self._folder.step(up.step).attempt(self._attempts.get(up.step, 1)).artifacts / up.output
+            kept = self._folder.step(up.step).attempt(self._attempts.get(up.step, 1)).output(up.output)
             path = kept / up.output if up.output in self._steps[up.step].step.files else kept
             if not path.exists():
                 return plan_step.step, verdict.input_missing(name, up.step, up.output)

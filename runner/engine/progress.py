@@ -87,10 +87,12 @@ class Progress:
         return ends
 
     def end_rest(self, outcome: Outcome) -> list[tuple[str, Outcome]]:
-        """End all steps that wait."""
-        ends = [(each.name, outcome) for number, each in enumerate(self._steps) if self._waiting[number]]
-        for name, _ in ends:
-            self.end(name, outcome.reason)
+        """End all steps that wait: those whose needs completed by `outcome`, and the others by what they need."""
+        ends = []
+        for number, each in enumerate(self._steps):
+            if self._waiting[number]:
+                self.end(each.name, outcome.reason)
+                ends += [(each.name, outcome), *self.skip_after(each.name)]
         return ends
 
     def _push(self, number: int) -> None:

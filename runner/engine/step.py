@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from runner import artifacts, verdict
+from runner import artifacts, tracking, verdict
 from runner.backends import secretfile
 from runner.backends.base import Box, Phase
 from runner.bootstrapper import final_outcome, read_record
@@ -84,6 +84,7 @@ class StepDriver:
         self._store, self._backend = context.store, context.backend
         self._status = run.status
         self._cancel_by: str | None = run.cancel_by
+        self._why = ""
         self._cancel_seen: float | None = None
         self._asked_at: float | None = None
         self._forced = False
@@ -121,9 +122,10 @@ class StepDriver:
         """Of the attempt that is under way, or was the last."""
         return self._number
 
-    def cancel(self, by: str) -> None:
-        """Ask for the end, as if it had been asked for in the store."""
+    def cancel(self, by: str, why: str = "") -> None:
+        """Ask for the end, as if it had been asked for in the store. why: what the outcome says if it ends by this."""
         self._cancel_by = self._cancel_by or by
+        self._why = self._why or why
 
     def advance(self) -> float:
         """Do what can be done now; seconds until there is something to do again at the latest."""
@@ -191,6 +193,7 @@ class StepDriver:
         self._store.begin_attempt(self._run, self._number)
         try:
             artifacts.prepare(task.box, self._code, dict(self._given.outputs))
+            tracking.prepare(task.box.tracking, seen=task.tracking, run=self._run.name, experiment=self._run.experiment)
             self._show(Status.STARTING)
             self._handle = self._backend.submit(task)
         except (UnavailableError, StoreError):
@@ -355,6 +358,8 @@ class StepDriver:
         return verdict.judge(seen, recorded, intent)
 
     def _record_end(self, outcome: Outcome) -> None:
+        if self._why and outcome.reason is Reason.CANCELED:
+            outcome = replace(outcome, message=self._why)
         self._store.end_attempt(self._run, self._number, outcome)
         self._ended = outcome
         self._state = _State.CLEAN

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.store import remove_tree, write_aside
+from runner.store import output_folder, remove_tree, write_aside
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -74,18 +74,32 @@ def take_over(
         return False
     remove_tree(target.root)
     target.artifacts.mkdir(parents=True)
+    apart = {output_folder(name) for name in copied}
     try:
         for path, entry in entries.items():
-            _lay(source.artifacts / path, target.artifacts / path, entry, copy=path.partition("/")[0] in copied)
+            _lay(source.artifacts / path, target.artifacts / path, entry, copy=path.partition("/")[0] in apart)
         for other in sorted(source.root.iterdir()):
             if other.name not in _OWN and other.is_file():
                 _link(other, target.root / other.name)
+        link_tree(source.tracking, target.tracking)
         _log(source.log, target.log, origin)
     except FileNotFoundError:  # it is being deleted
         remove_tree(target.root)
         return False
     write_listing(target, entries)
     return True
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Lay all that is below one folder into another, which is made; a missing one is a no-op.
+
+    Raises:
+        OSError: as `take_over`.
+    """
+    if source.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+        for path, entry in listing(source).items():
+            _lay(source / path, target / path, entry, copy=False)
 
 
 def _whole(source: AttemptFolder, *, strict: bool) -> dict[str, Entry] | None:

@@ -21,7 +21,7 @@ _LARGEST = 2**62
 _LONGEST_S = 1e9
 """31 years; beyond it timers overflow."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_RUN = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+_RUN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -81,7 +81,7 @@ def run_name(text: str, key: str) -> str:
     if not _RUN.fullmatch(text):
         raise SpecError(
             f"{text!r} cannot be a run's name",
-            "expected 1 to 63 of: small letters, digits, - _ . (a letter or digit first)",
+            "expected 1 to 63 of: small letters, digits, - _ (a letter or digit first; a dot stands before a step's name)",
             key=key,
         )
     return text

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from runner.names import file_name
 
+_ALWAYS_KEPT = frozenset({"outputs", "logs", "mlflow"})
+"""Collected from every script, beside the outputs that it names."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -79,13 +82,27 @@ class AttemptFolder:
 
     @property
     def artifacts(self) -> Path:
-        """What the script left: `outputs/`, `logs/` and one folder per named output."""
+        """What the script left: `outputs/`, `logs/`, `mlflow/` and one folder per named output."""
         return self.root / "artifacts"
+
+    def output(self, name: str) -> Path:
+        """The folder of a named output."""
+        return self.artifacts / output_folder(name)
+
+    @property
+    def tracking(self) -> Path:
+        """What the script logged; see `runner.tracking`. There only if it logged something."""
+        return self.root / "tracking"
 
     @property
     def listing(self) -> Path:
         """Of a step of a pipeline: all that lay in `artifacts` when it completed, by which a later change is told."""
         return self.root / "artifacts.json"
+
+
+def output_folder(name: str) -> str:
+    """What a named output's folder is called among what a script left: other people's jobs have outputs called `logs`."""
+    return f"{name}.output" if name in _ALWAYS_KEPT else name
 
 
 def remove_tree(root: Path) -> None:

@@ -75,11 +75,12 @@ class Store(Places, Search, Children, Attempts, Reusable, Pipelines):
                     " status, created, kind) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     values,
                 )
-                run = self.get(name)
-                insert_steps(db, run, plan.steps if plan is not None else (), image_names or {})
+                if plan is not None:
+                    row = db.execute(f"SELECT {COLUMNS} FROM runs WHERE name = ?", (name,)).fetchone()  # noqa: S608
+                    insert_steps(db, run_row(row), plan.steps, image_names or {})
         except sqlite3.IntegrityError:
             raise ConflictError(f"there is a run named {name!r} already") from None
-        return run
+        return self.get(name)
 
     def plan(self, run: RunRow) -> Plan:
         """What a pipeline or sweep consists of, as it was accepted.

@@ -8,19 +8,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import codes, composer, data, environments
+from runner import codes, composer, data, environments, registered
 from runner.backends import open_backend
 from runner.data.mltable import evaluated
 from runner.data.place import without_login
 from runner.drafts import drafts
 from runner.errors import CapabilityError, RunnerError, SpecError, UsageError
-from runner.job import DataType, Environment, Graph, Mode, Problem, Sweep
+from runner.job import DataType, Environment, Graph, Job, Mode, Problem, Sweep
 from runner.model import Step
 from runner.plan import Plan, PlanStep, Pool
 from runner.spec import config as configuration
 from runner.spec import names
 from runner.submission.accepting import WHOLE, CodeFolder, Prepared
 from runner.submission.choices import check_arguments, check_limits, choose_backend
+from runner.submission.resuming import begun_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from runner.backends.base import Backend, Capabilities
     from runner.data import Place
     from runner.drafts import Draft, Drafts, Given
-    from runner.job import Code, Component, Job
+    from runner.job import Code, Component
     from runner.model import Limits
     from runner.spec.config import Config
     from runner.spec.mappings import Compute
@@ -38,7 +39,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """A job, what its names mean, and what the user said beside it. compute: where all of it is to run."""
+    """A job, what its names mean, and what the user said beside it.
+
+    compute: where all of it is to run. begin_at: the step before which everything is taken over from the last run.
+    """
 
     job: Job
     config: Config
@@ -50,20 +54,37 @@ class JobRequest:
     tags: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     force_rerun: bool = False
+    begin_at: str | None = None
 
 
-def load(
-    path: Path, sets: Sequence[tuple[str, str]], environ: Mapping[str, str], config: Path | None = None
+def loaded(
+    job: Job | str | Path,
+    sets: Sequence[tuple[str, str]],
+    store: Store,
+    environ: Mapping[str, str],
+    config: Path | None = None,
 ) -> tuple[Job, Config]:
-    """A job file with other values, and the settings that hold for its folder.
+    """A job with other values, and the settings that hold where it is.
+
+    Args:
+        job: one that is there already; a file; or `pipeline:NAME[@VERSION]`, which was registered.
+        sets: dotted key → value as typed.
+        config: the file to take instead of the project's runner.yaml.
 
     Raises:
-        SpecError: anything wrong in either, with file, line and key.
+        SpecError: anything wrong in a file, with line and key. NotFoundError, UsageError: as `runner.registered.load`.
     """
-    from runner.spec import job
+    if isinstance(job, Job):
+        if sets:
+            raise UsageError("a job made in Python takes no --set", "give the values where it is made")
+        return job, configuration.load(job.file.parent if job.file else Path.cwd(), environ, config)
+    if str(job).startswith(registered.PREFIX):
+        return registered.load(store, str(job), sets), configuration.load(Path.cwd(), environ, config)
+    from runner.spec.job import load
 
+    path = Path(job)
     settings = configuration.load(path.absolute().parent, environ, config)
-    return job.load(path, sets, components=lambda reference: names.component(settings, reference)), settings
+    return load(path, sets, components=lambda reference: names.component(settings, reference)), settings
 
 
 def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) -> Prepared:
@@ -77,6 +98,8 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
     name = _backend(request, say)
     backend = open_backend(name, store)
     try:
+        for warning in job.warnings:
+            say("note", warning)
         if job.problems:
             raise _refusal(job, name, [_line(problem) for problem in job.problems])
         found = drafts(job)
@@ -84,7 +107,15 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
         steps = _steps(request, settled, backend, store, say, build=build)
     finally:
         backend.close()
-    return _prepared(request, found, settled, steps, name)
+    prepared = _prepared(request, found, settled, steps, name)
+    if request.begin_at is None:
+        return prepared
+    if prepared.plan is None:
+        raise UsageError("--from belongs to a pipeline, and this job is one step")
+    plan = begun_at(
+        store, prepared.plan, experiment=prepared.experiment, title=prepared.title, from_step=request.begin_at
+    )
+    return replace(prepared, plan=plan)
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,19 @@ def test_what_is_not_there_is_told_all_at_once(src: Path, cache: Path) -> None:
     assert first is second, "one folder, one snapshot"
 
 
+def test_nobodys_file_can_take_the_home_folder_along(src: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(src))
+    for code in (
+        Code(src, where=HERE),
+        Code(src / "pkg" / "..", where=HERE),
+        Code(src / "pkg", includes=(src,), where=HERE),
+    ):
+        with pytest.raises(SpecError, match="is your home folder"):
+            take(code, cache)
+    with pytest.raises(SpecError, match="is the root folder"):
+        take(Code(src.parent.joinpath("/")), cache)
+
+
 # -- digest ---------------------------------------------------------------------------------------------------------
 
 

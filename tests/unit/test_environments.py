@@ -79,6 +79,13 @@ def test_a_backend_without_images_takes_what_is_mapped_to_this_machine() -> None
     assert len(lines) == 2
 
 
+def test_one_environment_that_is_refused_is_told_in_one_line() -> None:
+    with pytest.raises(CapabilityError) as caught:
+        environments.check_local([Environment(context=Path("/work/ctx"), where=HERE)])
+    assert caught.value.message == "job.yml:7  environment: /work/ctx: backend process runs in no image"
+    assert "runner.yaml" not in caught.value.hints[0], "a folder has no name that could be mapped"
+
+
 # -- checks ---------------------------------------------------------------------------------------------------------
 
 
@@ -117,6 +124,17 @@ def test_a_dockerfile_is_inside_its_context(tmp_path: Path, dockerfile: str | No
     (context / "link").symlink_to("../Dockerfile")
     with pytest.raises(SpecError, match=message):
         environments.resolve(Environment(context=context, dockerfile=dockerfile), silent, build=True)
+
+
+@pytest.mark.parametrize("context", ["/", "~", "~/sub/.."])
+def test_nobodys_file_can_have_the_home_folder_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    with pytest.raises(SpecError, match=r"job.yml:7: environment: the build context is (the root|your home) folder"):
+        environments.resolve(Environment(context=Path(context).expanduser(), where=HERE), silent, build=True)
 
 
 # -- conda packages on an image -------------------------------------------------------------------------------------

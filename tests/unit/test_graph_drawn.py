@@ -145,14 +145,14 @@ def test_dot_of_the_sample() -> None:
         's3 -> o0 [label="out"]',
         's0 [fillcolor="#d7f0dd"]',
     ):
-        assert f"  {line}\n" in drawn, line
+        assert f"  {line}\n" in f"{drawn}\n", line
 
 
 def test_mermaid_of_the_sample() -> None:
     drawn = graph.draw(sample(), "mermaid", {"prepare": "Completed"})
     well_formed(drawn, _MERMAID_LINES)
     for line in ('s0 -->|"clean as data"| s1', 's0["prepare<br/>Completed"]', 'd0[("raw.csv")]', "class s0 Completed"):
-        assert f"  {line}\n" in drawn, line
+        assert f"  {line}\n" in f"{drawn}\n", line
     assert drawn.count("subgraph ") == drawn.count("\n  end\n") + drawn.count("\n    end\n") == 2
 
 

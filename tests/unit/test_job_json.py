@@ -73,7 +73,8 @@ GRAPH = Graph(
 )
 JOB = Job(
     GRAPH, {"x": "1", "flag": True, "n": 2**60, "r": 1.0}, {"final": Output(path="/out")}, "cpu", "n", "d", "e", "f",
-    {"map": "path"}, (Problem("spark", "why", "how", Where("a.yml", 9)),), {"k": [1, [2], {"list": 3}]}, Path("/p/job.yml"),
+    {"map": "path"}, (Problem("spark", "why", "how", Where("a.yml", 9)),), ("k: it has no effect",),
+    {"k": [1, [2], {"list": 3}]}, Path("/p/job.yml"),
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from runner.engine import taking
 from runner.errors import NotFoundError
 from runner.model import Reason, Status, Step
 from runner.plan import Plan, PlanStep, Upstream
-from runner.store import RunRow, Store
+from runner.store import RunRow, Store, remove_tree
 from runner.supervisor import supervise
 
 
@@ -193,7 +193,7 @@ def test_damaged_outputs_are_not_reused(site: Site, damage: str) -> None:
         "longer": lambda: out.write_text("12\n"),
         "same size": lambda: out.write_text("2\n"),
         "listing": lambda: (out.parents[2] / "artifacts.json").write_text("{"),
-        "folder": lambda: taking.remove_tree(out.parents[2]),
+        "folder": lambda: remove_tree(out.parents[2]),
     }
     harm[damage]()
     second = site.run(site.step("a", MAKE.format(1)))

@@ -85,13 +85,13 @@ def test_ctrl_c_just_after_the_commit_keeps_the_run(
 ) -> None:
     """The row is there, but `accept` has not heard of it: the run counts, has its folder, and any command drives it on."""
     prepared = prepare(request_of(name="kept"), store, silent)
-    real = store.get
+    real = store.accept
 
-    def interrupted(_name: str) -> object:
-        monkeypatch.setattr(store, "get", real)
+    def interrupted(*args: Any, **values: Any) -> object:
+        real(*args, **values)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "get", interrupted)
+    monkeypatch.setattr(store, "accept", interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:
         accept(prepared, store)
     assert caught.value.args == ("kept",)

@@ -1,0 +1,138 @@
+"""runner show"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from runner import console
+from runner.cli import tracked
+from runner.cli.opening import JSON, RUN, open_run
+from runner.model import Status
+from runner.spec import values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runner.store import RunRow, Store
+
+
+def show(run: Annotated[str, RUN], json: Annotated[bool, JSON] = False) -> None:
+    """How a run ended, its last lines, what it left, what to do. Of a pipeline also how each step ended."""
+    store, row = open_run(run)
+    if json:
+        console.result_json(_data(store, row))
+        return
+    head = [row.name, console.paint(console.status_text(row), console.status_colour(row.status)), row.title,
+            row.backend, console.elapsed(row)]  # fmt: skip
+    console.result("   ".join(part for part in head if part))
+    if row.kind == "sweep":
+        from runner.sweeps.summary import sweep_row
+
+        _show_end(store, sweep_row(store, row) or row)
+    elif row.composed:
+        _show_steps(store, row)
+    else:
+        _show_end(store, row)
+    _show_facts(store, row)
+
+
+def _data(store: Store, row: RunRow) -> dict[str, Any]:
+    from runner.api import Run
+
+    data = row.to_json()
+    data |= tracked.data(store, row)
+    data["outputs"] = [{"path": path, "bytes": size} for path, size in Run(store, row.name).outputs()]
+    if row.composed:
+        data["steps"] = [each.to_json() for each in store.children(row)]
+        return data
+    data["attempt_list"] = [
+        {"number": attempt.number, "outcome": attempt.outcome.to_json() if attempt.outcome else None}
+        for attempt in store.attempts(row)
+    ]
+    data["log"] = str(store.folder(row.name).attempt(max(1, row.attempts)).log)
+    return data
+
+
+def _show_steps(store: Store, row: RunRow) -> None:
+    steps = [each for each in store.children(row) if each.kind != "trial"]
+    message = row.outcome.message if row.outcome else row.note
+    if message:
+        console.result(f"  {message}")
+    console.table(
+        ("  STEP", "STATUS", "TOOK", "NOTE"),
+        [(f"  {each.path}", console.status_text(each), console.elapsed(each), _note(each)) for each in steps],
+        [console.status_colour(each.status) for each in steps],
+    )
+    failed = _first_failed(steps)
+    if failed is None or failed.outcome is None:
+        return
+    console.result(f"  {failed.path}: {failed.outcome.message}")
+    _show_last_lines(store, failed)
+    console.result(f"  log: runner logs {row.name} --step {failed.path}")
+
+
+def _note(step: RunRow) -> str:
+    if step.reused_from:
+        return f"reused from {step.reused_from}"
+    return f"{step.attempts} attempts" if step.attempts > 1 else ""
+
+
+def _first_failed(steps: Sequence[RunRow]) -> RunRow | None:
+    failed = [each for each in steps if each.status is Status.FAILED]
+    return min(failed, key=lambda each: each.finished or 0.0, default=None)
+
+
+def _show_end(store: Store, row: RunRow) -> None:
+    outcome = row.outcome
+    if outcome is None:
+        if row.note:
+            console.result(f"  {row.note}")
+        return
+    if outcome.message:
+        console.result(f"  {outcome.message}")
+    for warning in outcome.warnings:
+        console.result(f"  warning: {warning}")
+    if outcome.process_exit == 0:
+        return
+    _show_last_lines(store, row)
+    limits = row.step.limits
+    advice = console.advice(outcome, limits.memory_bytes, limits.timeout_s)
+    console.result("  " + (f"try: {advice}        " if advice else "") + f"log: runner logs {row.name}")
+
+
+def _show_last_lines(store: Store, row: RunRow) -> None:
+    from runner.logs import last_lines
+
+    if lines := last_lines(store.folder(row.name).attempt(max(1, row.attempts)).log, 8):
+        console.result("  last lines:")
+        for line in lines:
+            console.result(f"    {line}")
+
+
+def _show_facts(store: Store, row: RunRow) -> None:
+    from runner.api import Run
+
+    facts = [
+        ("experiment", row.experiment),
+        ("description", row.description),
+        ("tags", ", ".join(f"{key}={value}" for key, value in row.tags.items())),
+        ("image", " ".join(part for part in (row.image_name, (row.image or "")[:19]) if part)),
+        ("command", " ".join(row.step.argv)),
+        ("created", console.local_time(row.created)),
+        ("finished", console.local_time(row.finished)),
+        ("attempts", str(row.attempts) if row.attempts > 1 else ""),
+        ("reused", f"from {row.reused_from}" if row.reused_from else ""),
+    ]
+    outcome = row.outcome
+    if outcome is not None and outcome.max_rss_bytes:
+        cpu = (outcome.user_s or 0) + (outcome.sys_s or 0)
+        facts.append(("used", f"peak {values.human_size(outcome.max_rss_bytes)}, CPU {values.human_time(cpu)}"))
+    for name, value in facts:
+        if value:
+            console.result(f"  {name:<12}{console.printable(value)}")
+    tracked.show(store, row)
+    files = Run(store, row.name).outputs()
+    for path, size in files[:20]:
+        console.result(f"  {'output':<12}{console.printable(path)}  {values.human_size(size)}")
+    if len(files) > 20:
+        console.result(f"  {'':<12}and {len(files) - 20} more")
