@@ -46,7 +46,7 @@ def pipeline(
     lines = ["type: pipeline", "jobs:"]
     for name, reads in needs.items():
         place = "${{inputs.marks}}" if image else str(marks)
-        command = f"echo $RUNNER_RUN >> {place}/ran; {body or ':'}; echo done > ${{{{outputs.out}}}}/done"
+        command = f"echo $RUNNER_RUN >> {place}/ran; {body or ':'}; echo {name} > ${{{{outputs.out}}}}/done"
         inputs = [f"{each}: '${{{{parent.jobs.{each}.outputs.out}}}}'" for each in reads]
         inputs += [f"marks: {{type: uri_folder, path: {marks}, mode: rw_mount}}"] if image else []
         lines += [
@@ -91,13 +91,14 @@ def waited(cli: Cli, name: str) -> dict[str, Any]:
 
 def kill(cli: Cli, name: str) -> bool:
     """kill -9 of the run's supervisor, and of a command that is about to be one; not of what they have forked for a step."""
-    found = supervisors(cli.home, name)
-    for pid in found:
+    parents: dict[int, int] = {}
+    for pid in supervisors(cli.home, name):
         with suppress(OSError):
-            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-            if parent not in found:
-                os.kill(pid, signal.SIGKILL)
-    return bool(found)
+            parents[pid] = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    for pid in (each for each, parent in parents.items() if parent not in parents):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(parents)
 
 
 def ended(cli: Cli, name: str) -> bool:
@@ -117,7 +118,7 @@ def whole(cli: Cli, name: str, marks: Path, count: int, *, again: int = 0) -> No
     assert sum(counts.values()) == count + again, counts
     for step in found:
         (made,) = (cli.home / "runs" / name / "steps" / step).glob("attempts/*/artifacts/out/done")
-        assert made.read_text() == "done\n"
+        assert made.read_text() == f"{step}\n"
     eventually(lambda: not supervisors(cli.home, name), "the supervisor is gone")
     eventually(lambda: not running_with(f"RUNNER_RUN={name}."), "no process of a step is left")
 
@@ -246,10 +247,9 @@ def test_a_disk_that_is_full_in_the_middle_changes_no_truth(cli: Cli, work: Path
     assert done.code == 0, done.err
     eventually(lambda: began(marks)["full.s1"] == 1, "the second step runs")
     ballast = small / "ballast"
-    with ballast.open("wb") as file, suppress(OSError):
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(b"x" * 4096)
-            file.flush()
     (marks / "go").touch()
     record = small / "home" / "runs" / "full" / "steps" / "s1" / "attempts" / "1" / "box" / "record" / "status.json"
     eventually(lambda: not record.exists() or b'"final": true' in record.read_bytes(), "the second step has ended")
@@ -288,7 +288,7 @@ def test_two_submits_at_once_share_the_cache(cli: Cli, work: Path, marks: Path) 
     for step, row in steps(cli.home, "three").items():
         assert row.reused_from in {f"one.{step}", f"two.{step}"}
         (made,) = (cli.home / "runs" / "three" / "steps" / step).rglob("artifacts/out/done")
-        assert made.read_text() == "done\n"
+        assert made.read_text() == f"{step}\n"
 
 
 def test_a_link_out_of_an_output_folder_brings_nothing_along(
