@@ -41,14 +41,14 @@ def _data(store: Store, row: RunRow) -> dict[str, Any]:
 
     data = row.to_json()
     data |= tracked.data(store, row)
-    data["outputs"] = [{"path": path, "bytes": size} for path, size in Run(store, row.name).outputs()]
+    outputs = [{"path": path, "bytes": size} for path, size in Run(store, row.name).outputs()]
     if row.composed:
-        data["steps"] = [each.to_json() for each in store.children(row)]
-        return data
+        return {**data, "outputs": outputs, "steps": [each.to_json() for each in store.children(row)]}
     data["attempt_list"] = [
         {"number": attempt.number, "outcome": attempt.outcome.to_json() if attempt.outcome else None}
         for attempt in store.attempts(row)
     ]
+    data["outputs"] = outputs
     data["log"] = str(store.folder(row.name).attempt(max(1, row.attempts)).log)
     return data
 
