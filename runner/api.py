@@ -15,6 +15,7 @@ from runner.store import Store, output_folder
 from runner.submission.accepting import accept
 from runner.submission.script import Request, prepare
 from runner.supervisor import ensure
+from runner.sweeps.summary import logged, sweep_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from runner.builder.registry.push import Pushed
     from runner.job import Job
     from runner.store import RunRow
+    from runner.tracking import Point
 
 _POLL_S = 0.05
 
@@ -136,13 +138,17 @@ class Run:
     def outputs(self) -> Sequence[tuple[str, int]]:
         """(path, bytes) of everything that the last attempt left; of a pipeline, of its own outputs."""
         row = self.row
-        if not row.composed:
-            return artifacts.listing(self._artifacts())
+        if (kept := self._kept(row)) is not None:
+            return artifacts.listing(kept)
         return [
             (f"{name}/{path}", size)
             for name, folder in self._pipeline_outputs(row).items()
             for path, size in artifacts.listing(folder)
         ]
+
+    def metrics(self) -> Mapping[str, Sequence[Point]]:
+        """What the last attempt logged by MLflow or in R: metric → its points, each with value, step and time."""
+        return logged(self._store, self.row).main.metrics
 
     def download(self, to: Path, output: str | None = None) -> Sequence[str]:
         """Copy what the script left into the folder `to`: everything, or one named output. The paths written.
@@ -166,8 +172,8 @@ class Run:
     def _copy_out(self, row: RunRow, to: Path, output: str | None) -> Sequence[str]:
         if output is not None:
             return artifacts.copy_out(self._output(row, values.identifier(output, "--output")), to)
-        if not row.composed:
-            return artifacts.copy_out(self._artifacts(), to)
+        if (kept := self._kept(row)) is not None:
+            return artifacts.copy_out(kept, to)
         return [
             f"{name}/{path}"
             for name, folder in self._pipeline_outputs(row).items()
@@ -175,10 +181,9 @@ class Run:
         ]
 
     def _output(self, row: RunRow, name: str) -> Path:
-        if row.composed:
+        if (kept := self._kept(row)) is None:
             found = self._pipeline_outputs(row)
         else:
-            kept = self._artifacts()
             found = {path.name: path for path in kept.iterdir()} if kept.is_dir() else {}
             found |= {
                 each: kept / output_folder(each) for each in row.step.outputs if (kept / output_folder(each)).is_dir()
@@ -204,8 +209,12 @@ class Run:
         """
         self._store.delete(self.row)
 
-    def _artifacts(self) -> Path:
-        return self._store.folder(self.name).attempt(max(1, self.row.attempts)).artifacts
+    def _kept(self, row: RunRow) -> Path | None:
+        """The folder of all that it left; a sweep's is that of its only step. None: a pipeline's lies with its steps."""
+        if row.kind == "pipeline":
+            return None
+        row = sweep_row(self._store, row) or row
+        return self._store.folder(row.name).attempt(max(1, row.attempts)).artifacts
 
 
 def submit(

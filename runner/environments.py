@@ -86,19 +86,24 @@ def check_local(environments: Iterable[Environment | None]) -> None:
     Raises:
         CapabilityError: with one line for each.
     """
-    refused: dict[str, str] = {}
+    refused: dict[str, tuple[str, str]] = {}
     for environment in environments:
         if environment is not None and not environment.local:
             place = f"{environment.where}: " if str(environment.where) else ""
-            refused.setdefault(shown(environment), place)
-    if not refused:
-        return
-    lines = [
-        f"{place}{name} → --backend docker, or in runner.yaml: environments: {{{name!r}: {{local: true}}}}"
-        for name, place in refused.items()
-    ]
-    count = "an environment is" if len(lines) == 1 else f"{len(lines)} environments are"
-    raise CapabilityError(f"{count} asked for, and backend process runs in no image; nothing was started", *lines)
+            refused.setdefault(shown(environment), (place, _way_out(environment)))
+    if len(refused) == 1:
+        [(name, (place, way_out))] = refused.items()
+        raise CapabilityError(f"{place}{name}: backend process runs in no image", way_out)
+    if refused:
+        lines = [f"{place}{name} → {way_out}" for name, (place, way_out) in refused.items()]
+        raise CapabilityError(f"{len(lines)} environments are asked for, and backend process runs in no image", *lines)
+
+
+def _way_out(environment: Environment) -> str:
+    name = environment.reference or environment.image
+    if name is None:
+        return "--backend docker, or install what it holds on this machine and leave it out"
+    return f"--backend docker, or in runner.yaml: environments: {{{name!r}: {{local: true}}}}"
 
 
 def shown(environment: Environment) -> str:

@@ -43,7 +43,7 @@ ROWS = (
     ("gitcode",),
     ("composer", "drafts", "verdict", "graph", "reuse", "job_json", "builder", "backends"),
     ("data",),
-    ("artifacts", "digests", "sweeps.rows"),
+    ("artifacts", "digests", "sweeps.rows", "sweeps.summary"),
     ("store", "snapshot", "spec", "bootstrapper", "docker_api", "backends.base"),
     ("sweeps",),
     ("plan",),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _STEP = re.compile(r"Step (\d+)/\d+ : (.*)")
 _PARSE_ERROR_LINE = re.compile(r"parse error (?:on )?line (\d+)")
 _ESCAPE = re.compile(r"#\s*escape\s*=\s*([\\`])\s*", re.IGNORECASE)
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b.|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""What programs send to a terminal: the engine paints errors red, and a program in a build may do worse with it."""
 _SHOWN_LINES = 10
 
 
@@ -45,7 +47,7 @@ def build_context(context: Context, tag: str, progress: Callable[[str, str], Non
         log.touch(mode=0o600)
         with log.open("wb") as kept, context.pack() as packed:
             seen = _Seen(progress, kept)
-            failed = engine.build(packed, context.dockerfile, tag, seen)
+            failed = _CONTROL.sub("", engine.build(packed, context.dockerfile, tag, seen))
         if failed:
             raise _error(context, seen, failed, str(log))
         image = engine.inspect(tag)
@@ -70,7 +72,7 @@ class _Seen:
         if not text.strip():
             return
         self._log.write(text.encode() if text.endswith("\n") else f"{text}\n".encode())
-        for line in text.splitlines():
+        for line in _CONTROL.sub("", text).splitlines():
             self._line(line.strip())
 
     def _line(self, line: str) -> None:

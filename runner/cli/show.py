@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 from runner import console
+from runner.cli import tracked
 from runner.cli.opening import JSON, RUN, open_run
 from runner.model import Status
 from runner.spec import values
@@ -24,7 +25,11 @@ def show(run: Annotated[str, RUN], json: Annotated[bool, JSON] = False) -> None:
     head = [row.name, console.paint(console.status_text(row), console.status_colour(row.status)), row.title,
             row.backend, console.elapsed(row)]  # fmt: skip
     console.result("   ".join(part for part in head if part))
-    if row.composed:
+    if row.kind == "sweep":
+        from runner.sweeps.summary import sweep_row
+
+        _show_end(store, sweep_row(store, row) or row)
+    elif row.composed:
         _show_steps(store, row)
     else:
         _show_end(store, row)
@@ -35,20 +40,21 @@ def _data(store: Store, row: RunRow) -> dict[str, Any]:
     from runner.api import Run
 
     data = row.to_json()
-    data["outputs"] = [{"path": path, "bytes": size} for path, size in Run(store, row.name).outputs()]
+    data |= tracked.data(store, row)
+    outputs = [{"path": path, "bytes": size} for path, size in Run(store, row.name).outputs()]
     if row.composed:
-        data["steps"] = [each.to_json() for each in store.children(row)]
-        return data
+        return {**data, "outputs": outputs, "steps": [each.to_json() for each in store.children(row)]}
     data["attempt_list"] = [
         {"number": attempt.number, "outcome": attempt.outcome.to_json() if attempt.outcome else None}
         for attempt in store.attempts(row)
     ]
+    data["outputs"] = outputs
     data["log"] = str(store.folder(row.name).attempt(max(1, row.attempts)).log)
     return data
 
 
 def _show_steps(store: Store, row: RunRow) -> None:
-    steps = store.children(row)
+    steps = [each for each in store.children(row) if each.kind != "trial"]
     message = row.outcome.message if row.outcome else row.note
     if message:
         console.result(f"  {message}")
@@ -124,6 +130,7 @@ def _show_facts(store: Store, row: RunRow) -> None:
     for name, value in facts:
         if value:
             console.result(f"  {name:<12}{console.printable(value)}")
+    tracked.show(store, row)
     files = Run(store, row.name).outputs()
     for path, size in files[:20]:
         console.result(f"  {'output':<12}{console.printable(path)}  {values.human_size(size)}")

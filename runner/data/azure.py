@@ -166,7 +166,11 @@ class Blobs:
         address = self.address
         given = os.environ.get(CONNECTION, "")
         if _account_in(given) == address.account:
-            yield ContainerClient.from_connection_string(given, address.container, **_RETRIES), True
+            try:
+                client = ContainerClient.from_connection_string(given, address.container, **_RETRIES)
+            except ValueError:
+                raise BackendError(f"{CONNECTION} is no connection string", "copy it whole from the portal") from None
+            yield client, True
             return
         url = f"https://{address.host}"
         if re.search(r"(^|&)sig=", address.sas):

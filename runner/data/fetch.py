@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from runner.data.cache import Shelf, plain_relative
 from runner.data.download import PATIENCE, Patience, download
 from runner.data.place import identity
-from runner.data.source import Entry, NotAFileError
+from runner.data.source import Entry, NotAFileError, lasting
 from runner.errors import BackendError, CapabilityError, NotFoundError, UnavailableError
 from runner.spec.values import human_size
 
@@ -62,7 +62,8 @@ def fetch(
             except NotAFileError:
                 if folder is False:
                     raise NotFoundError(f"{place} is a folder, and a file is wanted", "type: uri_folder") from None
-        listed = _listing(place).listing()
+        with lasting(str(place)):
+            listed = _listing(place).listing()
         if pattern is not None:
             listed = {name: entry for name, entry in listed.items() if matches(name, pattern)}
         if not listed:
@@ -72,27 +73,19 @@ def fetch(
 
 def matches(path: str, pattern: str) -> bool:
     """Whether a pattern of an MLTable means a relative path: `*`, `?`, `[…]` within one part, `**` any number of parts."""
-    return _parts_match(tuple(path.split("/")), tuple(part for part in pattern.split("/") if part not in {"", "."}))
+    parts = [part for part in pattern.split("/") if part not in {"", "."}]
+    wanted = [part for before, part in zip(["", *parts], parts, strict=False) if part != "**" or before != "**"]
+    at = _over({0}, wanted)  # positions rather than trials: a pattern of many `**` must not take for ever
+    for part in path.split("/"):
+        stay = {here for here in at if wanted[here : here + 1] == ["**"]}
+        next_ = {here + 1 for here in at if here < len(wanted) and fnmatchcase(part, wanted[here])}
+        at = _over(stay | next_, wanted)
+    return len(wanted) in at
 
 
-def _parts_match(path: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    """By sets of positions rather than by trying: a pattern of many `**` must not take for ever."""
-    at = {0}
-    for part in path:
-        at = {here + 1 for here in _over(at, pattern) if here < len(pattern) and fnmatchcase(part, pattern[here])} | {
-            here for here in _over(at, pattern) if here < len(pattern) and pattern[here] == "**"
-        }
-    return len(pattern) in _over(at, pattern)
-
-
-def _over(at: set[int], pattern: tuple[str, ...]) -> set[int]:
-    """These positions, and those behind each `**` at them, which may stand for nothing."""
-    found = set(at)
-    for here in at:
-        while here < len(pattern) and pattern[here] == "**":
-            here += 1  # noqa: PLW2901
-            found.add(here)
-    return found
+def _over(at: set[int], wanted: list[str]) -> set[int]:
+    """These positions, and those behind a `**` at them, which may stand for nothing."""
+    return at | {here + 1 for here in at if wanted[here : here + 1] == ["**"]}
 
 
 def _local(place: Place, path: Path, *, folder: bool | None) -> Path:

@@ -33,7 +33,9 @@ class HttpFile:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         netloc = parts.netloc.rpartition("@")[2]
-        self.url = urlunsplit((parts.scheme, netloc, quote(parts.path, safe=_SAFE), parts.query, ""))
+        self.url = urlunsplit(
+            (parts.scheme, netloc, quote(parts.path, safe=_SAFE), quote(parts.query, safe=_SAFE + "?"), "")
+        )
         self.shown = without_login(url)
         self._login = None
         if parts.username is not None:

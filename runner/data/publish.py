@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from runner.artifacts import copy_out
 from runner.data.place import without_login
+from runner.data.source import lasting
 from runner.errors import CapabilityError, SpecError
 from runner.spec.values import human_size
 
@@ -101,11 +102,12 @@ def _upload(local: Path, place: Place, say: Callable[[str], None]) -> None:
     target, files = _target(place), _files(local)
     size = sum(path.stat().st_size for path in files)
     say(f"{place}  sending {human_size(size)}")
-    if local.is_file():
-        target.upload(local, local.name if urlsplit(place.url).path.endswith("/") else "")
-        return
-    for path in files:
-        target.upload(path, path.relative_to(local).as_posix())
+    with lasting(str(place)):
+        if local.is_file():
+            target.upload(local, local.name if urlsplit(place.url).path.endswith("/") else "")
+            return
+        for path in files:
+            target.upload(path, path.relative_to(local).as_posix())
 
 
 def _files(local: Path) -> list[Path]:

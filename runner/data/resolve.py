@@ -71,6 +71,7 @@ class _Walk:
         raise self.where.error(f"{self.shown}: the lines of runner.yaml lead in a circle")
 
     def _scheme(self, uri: str) -> str:
+        self._path_of(uri)
         scheme = uri.partition(":")[0].lower()
         if scheme in SCHEMES and ":" in uri:
             return scheme
@@ -149,7 +150,7 @@ class _Walk:
         return Place(self.shown, path, root=self.root, origin=self.origin, type=self.type)
 
     def _remote(self, url: str, scheme: str) -> Place:
-        path = urlsplit(url).path
+        path = self._path_of(url, host=True)
         if scheme not in {"http", "https"} and re.search(r"[*?\[]", path):
             raise self.where.error(
                 f"{self.shown}: patterns stand in an MLTable only",
@@ -157,6 +158,17 @@ class _Walk:
             )
         self._refuse_climbing(path)
         return Place(self.shown, url=url, origin=self.origin, type=self.type)
+
+    def _path_of(self, url: str, *, host: bool = False) -> str:
+        """The path in a URL; `host`: which has to name one."""
+        try:
+            parts = urlsplit(url)
+            whole = not host or (bool(parts.hostname) and parts.port != 0 and not re.search(r"[\s\\]", parts.netloc))
+        except ValueError:  # a broken port or IPv6 address, characters that no name has
+            whole = False
+        if not whole:
+            raise self.where.error(f"{self.shown} is no address: it names no host")
+        return parts.path
 
     def _unmapped(self, kind: names.Kind, name: str) -> Exception:
         problem = names.unmapped(self.config, kind, name, self.where)

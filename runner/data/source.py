@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from runner.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -16,6 +19,15 @@ class TransientError(Exception):
     def __init__(self, reason: str, after: float | None = None) -> None:
         super().__init__(reason)
         self.reason, self.after = reason, after
+
+
+@contextmanager
+def lasting(shown: str) -> Iterator[None]:
+    """Where nothing is asked again: what could have passed is an UnavailableError."""
+    try:
+        yield
+    except TransientError as error:
+        raise UnavailableError(f"{shown} could not be had: {error.reason}", "try again") from None
 
 
 class NotAFileError(Exception):

@@ -45,6 +45,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
     yield names
     for name in names:
         docker("rmi", name)
+    # A failed build leaves its good steps without a name, for the next try.
+    for left in docker("images", "-q", "--filter", "dangling=true", "--filter", f"label=test={tmp_path}").split():
+        docker("rmi", left)
 
 
 @pytest.fixture
@@ -54,9 +57,18 @@ def context(tmp_path: Path, image: str) -> Path:
     (folder / "docker").mkdir(parents=True)
     (folder / "given.txt").write_text(f"from {tmp_path}\n")
     (folder / "docker" / "Dockerfile").write_text(
-        f"ARG X=1\nFROM {image}\nCOPY given.txt /given.txt\nRUN cat /given.txt\n"
+        f"ARG X=1\nFROM {image}\nLABEL test={tmp_path}\nCOPY given.txt /given.txt\nRUN cat /given.txt\n"
     )
     return folder
+
+
+def layers_of(image: str, base: str) -> list[str]:
+    """Names of the layers that a build left between the base and its image, the last first."""
+    ends = {"", docker("image", "inspect", "--format", "{{.Id}}", base).strip()}
+    names: list[str] = []
+    while (image := docker("image", "inspect", "--format", "{{.Parent}}", image).strip()) not in ends:
+        names += docker("image", "inspect", "--format", "{{range .RepoTags}}{{println .}}{{end}}", image).split()
+    return names
 
 
 def test_an_image_that_is_there_and_one_that_is_not(image: str, said: Said) -> None:
@@ -80,8 +92,8 @@ def test_a_context_is_built_once_and_equal_ones_together(context: Path, made: li
     assert first == second
     assert docker("run", "--rm", first.id, "cat", "/given.txt") == (context / "given.txt").read_text()
     steps = [text for kind, text in said if kind == "build" and text.startswith("Step ")]
-    assert [step.partition(" : ")[0] for step in steps] == ["Step 1/4", "Step 2/4", "Step 3/4", "Step 4/4"]
-    assert steps[2].endswith("COPY given.txt /given.txt …")
+    assert [step.partition(" : ")[0] for step in steps] == [f"Step {number}/5" for number in range(1, 6)]
+    assert steps[3].endswith("COPY given.txt /given.txt …")
 
     again = Said()
     assert resolve(wanted, again, build=False) == first
@@ -95,10 +107,10 @@ def test_a_context_is_built_once_and_equal_ones_together(context: Path, made: li
 @pytest.mark.parametrize(
     ("last", "line", "message"),
     [
-        ("RUN echo told; exit 3", 5, "RUN echo told; exit 3: .*returned a non-zero code: 3\n  told"),
-        ("COPY nothere /x", 5, "COPY nothere /x: .*nothere"),
-        ("RNU x", 5, "RNU"),
-        ("RUN --mount=type=cache,target=/x true", 5, "BuildKit"),
+        ("RUN echo told >&2; exit 3", 6, "RUN echo told >&2; exit 3: .*returned a non-zero code: 3\n  told"),
+        ("COPY nothere /x", 6, "COPY nothere /x: .*nothere"),
+        ("RNU x", 6, "RNU"),
+        ("RUN --mount=type=cache,target=/x true", 6, "BuildKit"),
     ],
 )
 def test_a_failure_names_the_line(
@@ -109,6 +121,8 @@ def test_a_failure_names_the_line(
     with pytest.raises(BuildError, match=message) as caught:
         resolve(Environment(context=context, dockerfile="docker/Dockerfile"), said, build=True)
     assert str(caught.value).startswith(f"{file}:{line}: ")
+    assert "\x1b" not in str(caught.value), "the engine's colours are not for logs"
+    assert not any("\x1b" in text for _, text in said)
     log = str(caught.value).splitlines()[-1].strip().removeprefix("log: ")
     assert Path(log).stat().st_mode & 0o777 == 0o600
     with pytest.raises(CapabilityError):  # nothing was tagged
@@ -123,7 +137,7 @@ def test_conda_packages_on_an_image(image: str, tmp_path: Path, made: list[str],
         with pytest.raises(CapabilityError, match=f"conda packages on {image} has not been built"):
             resolve(wanted, said, build=False)
         found = resolve(wanted, said, build=True)
-        made.append(found.name)
+        made += [found.name, *layers_of(found.id, image)]
         assert docker("run", "--rm", found.id, "rctool") == "a,b\n1,2\n"
         wrong = Environment(image=image, conda={**inline, "dependencies": ["rctol"]}, where=HERE)
         with pytest.raises(SpecError) as caught:

@@ -168,6 +168,11 @@ def test_what_a_server_refuses(
     assert not any("secret" in text for text in (*kept, *client.said))
 
 
+def test_an_address_with_strange_characters(site: DataSite, client: Client) -> None:
+    site.files["/%C3%A4%5B1%5D?v=a%20b"] = File(b"x")
+    assert client("/ä[1]?v=a b\n").name == "ä[1]"
+
+
 def test_another_signature_is_the_same_file(site: DataSite, client: Client) -> None:
     site.files |= {"/a?sig=secret1": File(b"x"), "/a?sig=secret2": File(b"x")}
     assert client("/a?sig=secret1") == client("/a?sig=secret2")

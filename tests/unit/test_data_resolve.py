@@ -93,6 +93,10 @@ def test_where_a_uri_leads(config: Config, tmp_path: Path, uri: str, target: str
         ("htps://x/y?sig=secret", "addresses of the kind htps: are not known\n  did you mean https:?"),
         ("file://host/x", "names no file of this machine"),
         ("/a\0b", "no NUL"),
+        ("https:///x", "names no host"),
+        ("https://[x/y", "names no host"),
+        ("https://h:port/y", "names no host"),
+        ("https://h h/y", "names no host"),
     ],
 )  # fmt: skip
 def test_what_leads_nowhere(config: Config, uri: str, message: str) -> None:
@@ -126,6 +130,20 @@ def test_no_path_leads_out_of_a_datastore(path: str) -> None:
     assert place.path is not None
     assert place.path.is_relative_to("/srv/store")
     assert ".." not in place.path.parts
+
+
+@given(
+    st.sampled_from(["https:", "abfss:", "azureml:", "file:", "s3:", "azureml://datastores/", ""]), st.text(max_size=20)
+)
+def test_any_text_is_a_place_or_an_error(scheme: str, text: str) -> None:
+    for uri in (f"{scheme}{text}", f"{scheme}//{text}"):
+        try:
+            place = resolve(uri, Config(datastores={"blob": Location("/srv/store")}))
+        except SpecError:
+            continue
+        assert (place.path is None) is bool(place.url)
+        assert place.name
+        assert identity(place.url) is not None
 
 
 def test_logins_are_neither_shown_nor_kept() -> None:

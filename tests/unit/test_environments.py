@@ -79,6 +79,13 @@ def test_a_backend_without_images_takes_what_is_mapped_to_this_machine() -> None
     assert len(lines) == 2
 
 
+def test_one_environment_that_is_refused_is_told_in_one_line() -> None:
+    with pytest.raises(CapabilityError) as caught:
+        environments.check_local([Environment(context=Path("/work/ctx"), where=HERE)])
+    assert caught.value.message == "job.yml:7  environment: /work/ctx: backend process runs in no image"
+    assert "runner.yaml" not in caught.value.hints[0], "a folder has no name that could be mapped"
+
+
 # -- checks ---------------------------------------------------------------------------------------------------------
 
 

@@ -79,7 +79,7 @@ class Reader:
         try:
             document = read(place, shown=shown, large=True)
         except SpecError as error:
-            source.wrong(path, f"the component {text}: {error.message}", *error.hints)
+            source.wrong(path, f"the component cannot be read: {error.message}", *error.hints)
             return None
         inner = Source(document, place.parent, self.findings)
         return self.declared(inner, (), document.data, place, kind=kind)

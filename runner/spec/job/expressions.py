@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
-_EXPRESSION = re.compile(r"\$\{\{\s*([^{}]*?)\s*\}\}")
-_BLOCK = re.compile(r"\$\[\[(.*?)\]\]", re.DOTALL)
+_EXPRESSION = re.compile(r"\$\{\{([^{}]*)\}\}")
 _OPENED = re.compile(r"\$\{\{")
 _INPUT = re.compile(r"inputs\.([A-Za-z0-9_.-]+)")
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z_][A-Za-z0-9_-]*)*"
@@ -35,13 +34,13 @@ class Wrong:
 
 def find(text: str) -> tuple[str, ...]:
     """The content of each `${{ … }}` in a text, in order."""
-    return tuple(_EXPRESSION.findall(text)) if "${{" in text else ()
+    return tuple(body.strip() for body in _EXPRESSION.findall(text)) if "${{" in text else ()
 
 
 def alone(text: str) -> str | None:
     """The content of a text that is one expression and nothing else; None for any other."""
     found = _EXPRESSION.fullmatch(text.strip()) if "${{" in text else None
-    return found[1] if found else None
+    return found[1].strip() if found else None
 
 
 def parent_input(expression: str) -> str | None:
@@ -64,18 +63,25 @@ def parent_output(expression: str) -> str | None:
 
 def optional(text: str, given: frozenset[str] | set[str]) -> str:
     """Resolve the `$[[ … ]]`: each keeps its content where all inputs in it are given, and is dropped where one is not."""
+    return "".join(part for part, block in _parts(text) if not block or given.issuperset(_inputs(part)))
 
-    def block(found: re.Match[str]) -> str:
-        return found[1] if given.issuperset(_inputs(found[1])) else ""
 
-    return _BLOCK.sub(block, text)
+def _parts(text: str) -> Iterator[tuple[str, bool]]:
+    """(text, whether it is the content of a `$[[ … ]]`), in order. A loop: a pattern takes the square of the length where
+    many are opened and none is closed."""
+    start = 0
+    while (opened := text.find("$[[", start)) >= 0 and (closed := text.find("]]", opened)) >= 0:
+        yield text[start:opened], False
+        yield text[opened + 3 : closed], True
+        start = closed + 2
+    yield text[start:], False
 
 
 def unclosed(text: str) -> Iterator[Wrong]:
     """Expressions that are opened and not closed, and `$[[` likewise."""
     if len(_OPENED.findall(text)) > len(_EXPRESSION.findall(text)):
         yield Wrong("a ${{ is not closed", ("expected ${{…}}, without braces in it",))
-    if text.count("$[[") > len(_BLOCK.findall(text)):
+    if any("$[[" in part for part, block in _parts(text) if not block):
         yield Wrong("a $[[ is not closed", ("expected $[[…]]",))
 
 
@@ -91,8 +97,8 @@ def check_command(text: str, known: Mapping[str, Collection[str]], optionals: Ab
     yield from unclosed(text)
     for body in find(text):
         yield from _check_one(body, known)
-    for block in _BLOCK.findall(text):
-        for name in _inputs(block):
+    for part, block in _parts(text):
+        for name in _inputs(part) if block else ():
             if name in known["inputs"] and name not in optionals:
                 message = f"$[[…]] holds ${{{{inputs.{name}}}}}, which is not optional"
                 yield Wrong(message, (f"write `optional: true` at the input {name}, or leave out the $[[ ]]",))
@@ -105,7 +111,7 @@ def _inputs(text: str) -> tuple[str, ...]:
 
 def needed(text: str) -> AbstractSet[str]:
     """The inputs that a command cannot do without: those outside of `$[[ … ]]`."""
-    return frozenset(_inputs(_BLOCK.sub("", text)))
+    return frozenset(name for part, block in _parts(text) if not block for name in _inputs(part))
 
 
 def _check_one(body: str, known: Mapping[str, Collection[str]]) -> Iterator[Wrong]:

@@ -225,7 +225,8 @@ _JOBS = "Steps by name."
 
 
 def _node(data: Mapping[str, Any]) -> Record | None:
-    return NODES.get(node_kind(data) or "")
+    kind = node_kind(data)
+    return NODES.get(kind) if kind is not None else ANY_NODE if "component" in data else None
 
 
 def node_kind(data: Mapping[str, Any]) -> str | None:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from runner.job import Output, Value
+    from runner.job import Input, Output, Value
 
+_HINT = "--set inputs.{}=VALUE"
 _NATIVE = ("$schema", "properties", "identity", "services", "settings", "notification_setting", "parent_job_name")
 
 
@@ -38,6 +39,7 @@ def load_job(
     reader = Reader(components, component_graph)
     file = path.absolute()
     reader.opened(file)
+    reader.findings.file = document.file
     source = Source(changed.document, file.parent, reader.findings, frozenset(changed.sets))
     data = changed.document.data
     if not source.check(COMPONENTS[kind] if component else JOBS[kind], data, ()):
@@ -82,14 +84,14 @@ def _component(reader: Reader, source: Source, data: dict[str, Any], file: Path,
         source.cannot(made.kind, ())
         return Job(made)
     texts: dict[str, Value] = {name: source.text(("inputs", name), value) for name, value in given.items()}
-    found = check_given(source, (), texts, made.inputs, hint="--set inputs.{}=VALUE")
+    found = check_given(source, (), texts, made.inputs, hint=_HINT)
     check_needed(source, (), made, found)
     return Job(made, inputs=found)
 
 
 def _command(reader: Reader, source: Source, data: dict[str, Any]) -> Job:  # noqa: ARG001 - one signature for all kinds
     kinds, given = inputs_given(source, (), data)
-    _no_parents(source, given)
+    _no_parents(source, kinds, given)
     made = outputs(source, (), data)
     job = Job(command(source, (), data, kinds, made), given, made)
     check_needed(source, (), job.component, given)
@@ -98,7 +100,7 @@ def _command(reader: Reader, source: Source, data: dict[str, Any]) -> Job:  # no
 
 def _sweep(reader: Reader, source: Source, data: dict[str, Any]) -> Job:  # noqa: ARG001 - one signature for all kinds
     kinds, given = inputs_given(source, (), data)
-    _no_parents(source, given)
+    _no_parents(source, kinds, given)
     trial = data["trial"]
     made = outputs(source, (), data)
     inner = command(source, ("trial",), trial, kinds, made, space=data["search_space"], sweep=True)
@@ -111,7 +113,7 @@ def _sweep(reader: Reader, source: Source, data: dict[str, Any]) -> Job:  # noqa
 
 def _pipeline(reader: Reader, source: Source, data: dict[str, Any]) -> Job:
     kinds, given = inputs_given(source, (), data)
-    _no_parents(source, given)
+    _no_parents(source, {} if data.get("component") else kinds, given)
     if data.get("component") is None:
         # A value is what steps are checked against, so it stands as the default while they are.
         known = {
@@ -129,7 +131,7 @@ def _pipeline(reader: Reader, source: Source, data: dict[str, Any]) -> Job:
         source.wrong(("component",), "is no pipeline component")
         reader.findings.finish()
         raise SpecError("is no pipeline component", file=source.document.file, key="component")
-    found = check_given(source, (), given, inner.inputs)
+    found = check_given(source, (), given, inner.inputs, hint=_HINT)
     own = settings(source, ("settings",), data.get("settings"))
     return Job(replace(inner, settings=own), found, _job_outputs(source, data, inner))
 
@@ -150,8 +152,11 @@ def _foreign(reader: Reader, source: Source, data: dict[str, Any]) -> Job:  # no
 _JOBS = {"command": _command, "sweep": _sweep, "pipeline": _pipeline}
 
 
-def _no_parents(source: Source, given: Mapping[str, Value]) -> None:
-    """A job that is submitted has no pipeline around it."""
+def _no_parents(source: Source, kinds: Mapping[str, Input], given: Mapping[str, Value]) -> None:
+    """A job that is submitted has no pipeline around it, and a value for each input that is not optional."""
+    for name, one in kinds.items():
+        if name not in given and not one.optional:
+            source.wrong(("inputs", name), "has no value", _HINT.format(name))
     for name, value in given.items():
         if not isinstance(value, str | Data | int | float):
             source.wrong(("inputs", name), f"{value} has no pipeline around it", "give a value")

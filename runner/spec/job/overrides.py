@@ -55,23 +55,25 @@ def override(document: Document, sets: Sequence[tuple[str, str]], *, component: 
             texts["inputs", name] = text
             changed.sets.add(("inputs", name))
             continue
-        at = _put(changed.document.data, path, scalar(text))
+        at, made = _put(changed.document.data, path, scalar(text))
         texts[at] = text
-        changed.sets.add(at)
+        changed.sets.add(made)
     return changed
 
 
-def _put(data: dict[str, Any], path: tuple[str, ...], value: Any) -> KeyPath:
-    """Put a value at its place; the place."""
+def _put(data: dict[str, Any], path: tuple[str, ...], value: Any) -> tuple[KeyPath, KeyPath]:
+    """Put a value at its place; the place, and the outermost thing that was not there before."""
     place: Any = data
     part: Any
     at: list[str | int] = []
+    made: KeyPath | None = None
     rest = list(path)
     while len(rest) > 1:
         part = _part(place, rest, at, path)
         below = place[part] if isinstance(place, list) else place.setdefault(part, {})
         if below is None:
             below = place[part] = {}
+        made = made or (None if below else tuple(at))
         if not isinstance(below, dict | list):
             inner = ".".join(map(str, at))
             raise SpecError(
@@ -85,12 +87,12 @@ def _put(data: dict[str, Any], path: tuple[str, ...], value: Any) -> KeyPath:
         inner_key = next((key for key in ("value", "default") if key in held), None)
         inner_key = inner_key if inner_key and not {"path"} & held.keys() else "path"
         held[inner_key] = value
-        return (*at, inner_key)
+        return (*at, inner_key), (*at, inner_key)
     if isinstance(held, dict | list):
         what = "a mapping" if isinstance(held, dict) else "a list"
         raise SpecError(f"it is {what}; set what is in it", *_inside(path, held), key=f"--set {'.'.join(path)}")
     place[part] = value
-    return tuple(at)
+    return tuple(at), made or tuple(at)
 
 
 def _part(place: dict[str, Any] | list[Any], rest: list[str], at: list[str | int], path: tuple[str, ...]) -> str | int:

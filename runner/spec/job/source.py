@@ -32,6 +32,8 @@ SHOWN = 20
 class Findings:
     """What is wrong (errors) and what cannot be done here (problems)."""
 
+    file: str | None = None
+    """The job file as errors call it: what is wrong in it is told first."""
     errors: list[SpecError] = field(default_factory=list)
     problems: dict[tuple[str, str, str], Problem] = field(default_factory=dict)
     warnings: dict[str, None] = field(default_factory=dict)
@@ -60,8 +62,7 @@ class Findings:
         if not self.errors:
             return tuple(self.problems.values())
         unique = list({str(error): error for error in self.errors}.values())
-        main = unique[0].file
-        first, *others = sorted(unique, key=lambda error: (error.file != main, error.line or 0))
+        first, *others = sorted(unique, key=lambda error: (error.file not in {self.file, "--set"}, error.line or 0))
         also = [f"also: {error.message}{_hint(error)}" for error in others[:SHOWN]]
         if len(others) > SHOWN:
             also.append(f"and {len(others) - SHOWN} more")

@@ -47,7 +47,7 @@ def _file(source: Source, path: KeyPath, text: str) -> Environment | None:
     try:
         document = read(place)
     except SpecError as error:
-        source.wrong(path, f"the environment {text}: {error.message}", *error.hints)
+        source.wrong(path, f"the environment cannot be read: {error.message}", *error.hints)
         return None
     inner = Source(document, place.parent, source.findings)
     return _mapping(inner, (), document.data) if inner.check(ENVIRONMENT, document.data, ()) else None
