@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path  # noqa: TC003 - typer reads it at run time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,8 +11,6 @@ import typer
 from runner import console
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from runner.job import Job
     from runner.store import PipelineRow
 
