@@ -202,7 +202,7 @@ def test_memory_and_instances_are_shared_too(store: Store) -> None:
         for number in range(4)
     )
     for pool, most in ((Pool(cpus=8, memory_bytes=1000), 2), (Pool(cpus=8, memory_bytes=9000, instances=3), 3)):
-        run, _ = accept(store, Plan(steps, pools={"m": pool}), backend="memory")
+        run, _ = accept(store, Plan(steps, pools={"m": pool}, force_rerun=True), backend="memory")
         backend = MemoryBackend()
         drive(store, run, backend)
         assert backend.most == most
