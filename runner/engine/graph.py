@@ -20,6 +20,7 @@ from runner.engine.step import StepDriver
 from runner.engine.sweep import sweep_driver
 from runner.errors import RunnerError, StoreError
 from runner.model import Outcome, Reason, Status
+from runner.store import remove_tree
 
 if TYPE_CHECKING:
     from runner.engine.context import Context, Driver
@@ -174,6 +175,9 @@ class GraphDriver:
 
         def run() -> Driver:
             code = self._folder.code_of(plan_step.code)
+            left = self._store.folder(row.name).attempt(1).root
+            if not resumed and left.exists():  # half of an earlier run's files: a kill, or a full disk
+                remove_tree(left)
             if plan_step.sweep is not None:
                 return sweep_driver(self._context, self._pools, row, replace(plan_step, step=step), code)
             return StepDriver(self._context, row, code=code, step=step)
