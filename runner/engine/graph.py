@@ -32,6 +32,10 @@ _PAUSE_S = 1.0
 """A store that cannot be written (a full disk) is tried again so often."""
 
 
+_TRASH_S = 0.005
+"""How often we look whether all boxes are gone, once all steps have ended."""
+
+
 class GraphDriver:
     """Brings a pipeline to its end. See `Driver`."""
 
@@ -63,7 +67,11 @@ class GraphDriver:
                 continue
             if row.outcome is None:
                 live.append(row)
-            elif self._progress.waits(row.path):  # else it ended with what it needs, in this very loop
+                continue
+            for number in range(1, row.attempts + 1):  # removed after the end was recorded, and a kill can come between
+                if (box := self._store.folder(row.name).attempt(number).box).exists():
+                    self._context.trash.put(box)
+            if self._progress.waits(row.path):  # else it ended with what it needs, in this very loop
                 self._ended(row.path, row.outcome, row.attempts)
         for row in live:
             plan_step = self._steps[str(row.path)]
@@ -106,6 +114,8 @@ class GraphDriver:
         if not self._progress.left:
             if not settled:
                 return _SETTLE_S
+            if not self._context.trash.empty():
+                return _TRASH_S
             self._end()
         return soonest
 
