@@ -39,8 +39,8 @@ def measure(steps: int, folder: Path) -> dict[str, float]:
     store = Store(folder / "home")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
-    found, config = job.loaded(path, (), store, os.environ)
-    prepared: Prepared = job.prepare(job.JobRequest(found, config, backend="process"), store, lambda *_: None)
+    loaded, config = job.loaded(path, (), store, os.environ)
+    prepared: Prepared = job.prepare(job.JobRequest(loaded, config, backend="process"), store, lambda *_: None)
     composed = time.perf_counter()
     assert prepared.plan is not None
     row, lock = accept(store, prepared.plan)

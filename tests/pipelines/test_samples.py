@@ -75,7 +75,7 @@ def test_what_a_datastore_stands_for_gets_the_output(cli: Cli, sample: Callable[
     assert done.code == 0, done.err
     store = path.parent / "store" / "counts"
     assert {each.relative_to(store).as_posix(): each.read_text() for each in store.rglob("*") if each.is_file()} == {
-        "it/counts.txt": "1 blue\n2 green\n3 red\n"
+        "it.count/counts.txt": "1 blue\n2 green\n3 red\n"
     }
 
 

@@ -11,11 +11,15 @@ from fnmatch import fnmatchcase
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """files: patterns below cli/jobs. why: for the table. says: each of these stands in what runner says (small letters)."""
+    """files: patterns below cli/jobs. why: for the table. says: each of these stands in what runner says (small letters).
+
+    outcome: refused before anything started; or failed, where only the script could know.
+    """
 
     why: str
     says: tuple[str, ...]
     files: tuple[str, ...]
+    outcome: str = "refused"
 
 
 REFUSALS = (
@@ -44,11 +48,17 @@ REFUSALS = (
     Refusal("a value that its own component does not allow", ("is none of",), (
         "pipelines-with-components/image_classification_with_densenet/*",
     )),
-    Refusal("an image that cannot be pulled here", ("pull",), (
-        "pipelines-with-components/basics/5c_*", "pipelines-with-components/basics/6c_*", "single-step/java/*",
-        "single-step/julia/*", "single-step/on-behalf-of/*", "single-step/r/*", "single-step/spark/*",
+    Refusal("its base image is in a registry that is out of reach here", ("pull",), (
+        "pipelines-with-components/basics/5c_*", "single-step/on-behalf-of/*", "single-step/spark/*",
+    )),
+    Refusal("its Dockerfile's base image is in a registry that is out of reach here", ("dockerfile:", "from "), (
+        "pipelines-with-components/basics/6c_*", "single-step/julia/*", "single-step/r/*",
         "single-step/scikit-learn/iris/job-docker-context.yml", "single-step/scikit-learn/iris-notebook/*",
     )),
+    Refusal("its code folder is not among the examples", ("no such file or folder",), ("single-step/java/*",)),
+    Refusal("the script itself reads from the internet, out of reach here", ("urlopen error",), (
+        "basics/hello-iris-literal.yml",
+    ), outcome="failed"),
     Refusal("a GPU image", ("not mapped",), (
         "basics/hello-interactive.yml", "nebulaml/PyTorch_CNN_MNIST/*", "single-step/pytorch/word-language-model/*",
         "single-step/tensorflow/mnist/*",

@@ -48,10 +48,10 @@ class Result:
         wanted = refusal(self.file)
         if wanted is None:
             return None if self.outcome == "ran" else f"{self.outcome}:\n{self.said}"
-        if self.outcome != "refused":
-            return f"{self.outcome}, and should be refused ({wanted.why}):\n{self.said}"
+        if self.outcome != wanted.outcome:
+            return f"{self.outcome}, and should be {wanted.outcome} ({wanted.why}):\n{self.said}"
         missing = [word for word in wanted.says if word not in self.said.lower()]
-        return f"refused, but nothing is said of {', '.join(missing)}:\n{self.said}" if missing else None
+        return f"{self.outcome}, but nothing is said of {', '.join(missing)}:\n{self.said}" if missing else None
 
 
 def jobs(folder: Path) -> Iterator[Path]:
