@@ -95,7 +95,8 @@ def load(store: Store, reference: str, sets: Sequence[tuple[str, str]] = ()) -> 
             hint = f"did you mean {near}?" if near else f"there are: {', '.join(declared) or 'none'}"
             raise UsageError(f"--set {path}: {row.name} has no input {name!r}", hint)
         inputs[name] = _value(path, text, declared[name])
-    return replace(job, inputs=inputs)
+    experiment = job.experiment or row.name
+    return replace(job, inputs=inputs, display_name=job.display_name or row.name, experiment=experiment)
 
 
 def find(store: Store, reference: str) -> PipelineRow:

@@ -16,9 +16,11 @@ from runner.engine import log_offset
 from runner.supervisor import ensure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from runner.store import Progress, RunRow, Store
+
+    Told = Callable[[Sequence[Progress], Sequence[Progress]], object]
 
 _POLL_S = 0.02
 _STATUS_S = 0.1
@@ -129,14 +131,17 @@ class Follower:
     """Yields the lines of all steps as they come, until the pipeline has ended and all was read.
 
     Args:
+        told: called ten times a second with the steps that run and those that have ended since (their lines were yielded).
         gone: reads end-of-file when the supervisor is gone; closed here.
         tail, since: what has ended before is left out; of what runs, the last so many lines, or those since then.
     """
 
     def __init__(
-        self, store: Store, run: RunRow, *, gone: int | None = None, tail: int | None = None, since: float | None = None
-    ) -> None:
+        self, store: Store, run: RunRow, *, gone: int | None = None, tail: int | None = None,
+        since: float | None = None, told: Told | None = None,
+    ) -> None:  # fmt: skip
         self._store, self._run, self._gone = store, run, gone
+        self._told = told
         self._tail, self._since = tail, since
         self._open: dict[str, _Open] = {}
         self._done: set[str] = set()
@@ -154,9 +159,6 @@ class Follower:
             if self._gone is not None:
                 os.close(self._gone)
 
-    def moved(self, steps: Sequence[Progress]) -> None:
-        """Told of the steps that have ended since the last call."""
-
     def _begin_late(self) -> None:
         for step in self._store.moving(self._run):
             self._open[step.path] = opened = _Open(self._store, step)
@@ -171,11 +173,19 @@ class Follower:
             ended = self._store.get(self._run.name).status.terminal
             if not ended:
                 self._look_after()
-            for step in self._store.moving(self._run):
+            moving = self._store.moving(self._run)
+            for step in moving:
                 if step.path not in self._open:
                     self._open[step.path] = self._opened(step)
                 self._open[step.path].step = step
-            yield from self._finish(0.0 if ended else self._seen - _MARGIN_S)
+            found = [
+                step
+                for step in self._store.ended(self._run, 0.0 if ended else self._seen - _MARGIN_S)
+                if step.path not in self._done
+            ]
+            yield from self._finish(found)
+            if self._told is not None:
+                self._told([step for step in moving if step.path not in self._done], found)
             if ended:
                 return
             due = time.monotonic() + _STATUS_S
@@ -190,16 +200,14 @@ class Follower:
             opened.skip(tail=None, since=self._since)
         return opened
 
-    def _finish(self, since: float) -> Iterator[bytes]:
-        """Read the steps that have ended since then to their ends."""
-        found = [step for step in self._store.ended(self._run, since) if step.path not in self._done]
+    def _finish(self, found: Sequence[Progress]) -> Iterator[bytes]:
+        """Read the steps that have ended to their ends."""
         for step in found:
             opened = self._open.pop(step.path, None) or self._opened(step)
             yield from opened.drain(step.attempts)
             if part := opened.close():
                 yield part
             self._done.add(step.path)
-        self.moved(found)
         if found:
             self._seen = time.time()
 

@@ -118,7 +118,7 @@ def variables(seen: str, *, run: str, experiment: str) -> dict[str, str]:
         "MLFLOW_EXPERIMENT_ID": _EXPERIMENT,
         "MLFLOW_EXPERIMENT_NAME": experiment,
         "MLFLOW_RUN_ID": ident,
-        # Without it MLflow 3.7 and later refuse file stores; older ones do not know it.
+        # Without it the newest MLflow refuses file stores (3.17 does, 3.1 does not); older ones do not know it.
         "MLFLOW_ALLOW_FILE_STORE": "true",
         "RUNNER_TRACKING": f"{seen}/{_STORE}/{_EXPERIMENT}/{ident}",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,8 +11,6 @@ import typer
 from runner import console
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from runner.job import Job
     from runner.store import PipelineRow
 
@@ -19,7 +18,7 @@ _JSON = typer.Option("--json", help="Print JSON.")
 
 
 def register(
-    job: Annotated[Path, typer.Argument(metavar="JOB.yml", help="A job file.")],
+    job: Annotated[str, typer.Argument(metavar="JOB.yml", help="A job file.")],
     *,
     name: Annotated[str, typer.Option(metavar="NAME", help="What to call it.")],
     description: Annotated[str, typer.Option(metavar="TEXT", help="A note (default: the job's).")] = "",
@@ -36,7 +35,7 @@ def register(
     from runner.submission.pinning import pinning
 
     store = Store()
-    found, settings = loaded(job, [], store, os.environ, config)
+    found, settings = loaded(Path(job), [], store, os.environ, config)
     pin = pinning(settings, backend, store, console.say)
     done = registered.register(store, found, name, description=description, pin=pin)
     for note in done.notes:

@@ -197,13 +197,16 @@ def _accepted(run: RunRow, *, json: bool) -> None:
 
 def _stay(store: Store, run: RunRow, gone: int, *, json: bool) -> int:
     """Show the log until the run has ended. With --json the log goes to stderr: stdout is the result."""
-    from runner import logs, steplogs
+    from runner.cli import board
+    from runner.logs import Follower
 
     sink = sys.stderr.buffer if json else None
-    follower = steplogs.Follower(store, run, gone=gone) if run.composed else logs.Follower(store, run, gone=gone)
     try:
-        for block in follower:
-            console.result_bytes(block, sink)
+        if run.composed:
+            board.follow(store, run, gone=gone, json=json)
+        else:
+            for block in Follower(store, run, gone=gone):
+                console.result_bytes(block, sink)
     except KeyboardInterrupt:
         console.say(
             "", f"\n{run.name} goes on.  follow: runner logs -f {run.name}     cancel: runner cancel {run.name}"
@@ -220,11 +223,9 @@ def _stay(store: Store, run: RunRow, gone: int, *, json: bool) -> int:
 
 
 def _closing(store: Store, run: RunRow, outcome: Outcome) -> None:
-    from runner.artifacts import listing
+    from runner.api import Run
 
-    files = [
-        path.removeprefix("outputs/") for path, _ in listing(store.folder(run.name).attempt(run.attempts).artifacts)
-    ]
+    files = [path.removeprefix("outputs/") for path, _ in Run(store, run.name).outputs()]
     console.say("", console.closing_line(outcome, files))
     if outcome.message:
         console.say("", f"  {outcome.message}")

@@ -54,6 +54,9 @@ class StepCache:
         self._threads: ThreadPoolExecutor | None = None
         self._steps = {step.name: step for step in plan.steps}
         self._shared = _written_to(plan)
+        # Asked once each: thousands of equal steps would make the store look through each other's rows.
+        self._any: dict[str, bool] = {}
+        self._candidates: dict[str, list[Taken]] = {}
         self._outputs: dict[str, Future[Mapping[str, str]]] = {}
         self._begun: dict[str, Future[Fields]] = {}
         self._ended: list[tuple[RunRow, PlanStep, Future[tuple[Fields, str | None, Mapping[str, str] | None]]]] = []
@@ -79,11 +82,16 @@ class StepCache:
         if reuse.obstacle(plan_step, force_rerun=self._plan.force_rerun) is not None:
             return None
         own = reuse.beginning(reuse.fields(plan_step, self._code(plan_step), {}))
-        return found if self._store.any_cached(own, self._root) else None
+        if own not in self._any:
+            self._any[own] = self._store.any_cached(own, self._root)
+        return found if self._any[own] else None
 
     def find(self, fields: Fields) -> list[Taken]:
         """Earlier runs of exactly these fields, newest first."""
-        return [self._taken(row) for row in self._store.cached(reuse.key(fields), self._root)]
+        key = reuse.key(fields)
+        if key not in self._candidates:
+            self._candidates[key] = [self._taken(row) for row in self._store.cached(key, self._root)]
+        return self._candidates[key]
 
     def take(self, row: RunRow, plan_step: PlanStep, found: list[Taken], *, strict: bool) -> Future[Taken | None]:
         """Lay the first of these that is whole into the step's folder."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from runner.engine.publish import Publisher
+from runner.engine.trash import Trash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -73,6 +74,7 @@ class Context:
     hooks: Hooks = field(default_factory=Hooks)
     cancels: Cancels = field(init=False)
     publisher: Publisher = field(init=False)
+    trash: Trash = field(default_factory=Trash)
 
     def __post_init__(self) -> None:
         self.cancels = Cancels(self.store, self.root)

@@ -20,6 +20,7 @@ from runner.engine.step import StepDriver
 from runner.engine.sweep import sweep_driver
 from runner.errors import RunnerError, StoreError
 from runner.model import Outcome, Reason, Status
+from runner.store import remove_tree
 
 if TYPE_CHECKING:
     from runner.engine.context import Context, Driver
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 _SETTLE_S = 0.01
 _PAUSE_S = 1.0
 """A store that cannot be written (a full disk) is tried again so often."""
+
+
+_TRASH_S = 0.005
+"""How often we look whether all boxes are gone, once all steps have ended."""
 
 
 class GraphDriver:
@@ -63,7 +68,11 @@ class GraphDriver:
                 continue
             if row.outcome is None:
                 live.append(row)
-            elif self._progress.waits(row.path):  # else it ended with what it needs, in this very loop
+                continue
+            for number in range(1, row.attempts + 1):  # removed after the end was recorded, and a kill can come between
+                if (box := self._store.folder(row.name).attempt(number).box).exists():
+                    self._context.trash.put(box)
+            if self._progress.waits(row.path):  # else it ended with what it needs, in this very loop
                 self._ended(row.path, row.outcome, row.attempts)
         for row in live:
             plan_step = self._steps[str(row.path)]
@@ -106,6 +115,8 @@ class GraphDriver:
         if not self._progress.left:
             if not settled:
                 return _SETTLE_S
+            if not self._context.trash.empty():
+                return _TRASH_S
             self._end()
         return soonest
 
@@ -164,6 +175,9 @@ class GraphDriver:
 
         def run() -> Driver:
             code = self._folder.code_of(plan_step.code)
+            left = self._store.folder(row.name).attempt(1).root
+            if not resumed and left.exists():  # half of an earlier run's files: a kill, or a full disk
+                remove_tree(left)
             if plan_step.sweep is not None:
                 return sweep_driver(self._context, self._pools, row, replace(plan_step, step=step), code)
             return StepDriver(self._context, row, code=code, step=step)

@@ -373,7 +373,10 @@ class StepDriver:
             self._backend.remove(self._handle)
         if self._given.secrets:  # written before the task exists, and a kill can come in between
             secretfile.remove(self._compose().key)
-        remove_tree(self._folder.box)
+        if self._run.parent is None:
+            remove_tree(self._folder.box)
+        else:  # the whole ends only when all of these are gone
+            self._context.trash.put(self._folder.box)
         outcome = self._ended
         if self._given.retry.wants(outcome, self._number) and not self._cancel_asked(now=True):
             return self._again(outcome)

@@ -86,20 +86,22 @@ class Places(Database):
 
     def folder(self, name: str) -> RunFolder:
         """The folder of a run; of a step, inside that of its pipeline."""
-        root, dot, path = name.partition(".")
-        if dot and not (whole := self.home / "runs" / name).is_dir():  # older runs had names with dots
-            return RunFolder(self.home / "runs" / root).step(path)
-        return RunFolder(whole if dot else self.home / "runs" / name)
+        root = self.root_name(name)
+        folder = RunFolder(self.home / "runs" / root)
+        return folder if root == name else folder.step(name[len(root) + 1 :])
+
+    def root_name(self, name: str) -> str:
+        """The run that a user started, of which this one is a part or which it is itself."""
+        root, dot, _ = name.partition(".")
+        # Runs of older versions had names with dots, of up to 63 characters.
+        if not dot or (len(name) <= 63 and "/" not in name and (self.home / "runs" / name).is_dir()):
+            return name
+        return root
 
     @property
     def cache(self) -> Path:
         """A folder for things that can be made again."""
         return self.home / "cache"
-
-    def root_name(self, name: str) -> str:
-        """The run that a user started, of which this one is a part or which it is itself."""
-        root, dot, _ = name.partition(".")
-        return name if not dot or (self.home / "runs" / name).is_dir() else root
 
     def lock(self, name: str) -> int | None:
         """Take the lock of the run's supervisor, which is its root's: a descriptor that holds it; None: a supervisor lives.

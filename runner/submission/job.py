@@ -22,6 +22,7 @@ from runner.spec import names
 from runner.submission.accepting import WHOLE, CodeFolder, Prepared
 from runner.submission.choices import check_arguments, check_limits, choose_backend
 from runner.submission.resuming import begun_at
+from runner.sweeps import rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -182,6 +183,8 @@ def _settled(request: JobRequest, found: Drafts, backend: Backend) -> list[_Sett
     lines: list[str] = []
     settled = []
     for draft in found.steps:
+        if draft.sweep is not None:
+            rules.check(draft.sweep, draft.command.where)
         one = _Settling(request, draft, backend)
         settled.append(one.settle())
         lines += one.lines

@@ -88,8 +88,8 @@ def earlier(store: Store, run: RunRow) -> Mapping[str, reuse.Earlier]:
     for row in store.children(run):
         if row.kind != "step" or row.path is None:
             continue
-        kept = store.folder(row.name).attempt(max(1, row.attempts)).artifacts
-        there = {name for name in row.step.outputs if row.status is Status.COMPLETED and (kept / name).exists()}
+        kept = store.folder(row.name).attempt(max(1, row.attempts))
+        there = {name for name in row.step.outputs if row.status is Status.COMPLETED and kept.output(name).exists()}
         found[row.path] = reuse.Earlier(row.name, row.status, frozenset(there))
     return found
 

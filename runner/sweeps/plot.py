@@ -20,6 +20,8 @@ _WIDTH, _HEIGHT, _ACROSS = 320, 220, 3
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 30, 40
 _COLOURS = {State.COMPLETED: "#3b6ea8", State.STOPPED: "#b0b0b0", State.FAILED: "#c44e52", State.RUNNING: "#8fb3d9"}
 _BEST = "#e08214"
+_INSET = 10
+"""Pixels between the frame and the outermost values."""
 _MOST = 24
 """Parameters drawn at most; a picture of more panels tells nobody anything."""
 _LABELS = 6
@@ -99,19 +101,26 @@ def _column(plan: SweepPlan, trials: Sequence[Trial], name: str) -> tuple[_Axis,
 
 def _panel(title: str, metric: str, across: _Axis, up: _Axis, dots: list[tuple[float, float, State, bool]]) -> str:
     wide, high = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+
+    def x_of(place: float) -> float:
+        return _LEFT + _INSET + place * (wide - 2 * _INSET)
+
+    def y_of(place: float) -> float:
+        return _TOP + _INSET + (1 - place) * (high - 2 * _INSET)
+
     parts = [
         f'<text x="{_LEFT}" y="18" font-weight="bold">{_short(metric, 20)} by {_short(title, 20)}</text>',
         f'<rect x="{_LEFT}" y="{_TOP}" width="{wide}" height="{high}" fill="none" stroke="#ccc"/>',
     ]
     for place, text in across.labels():
         anchor = "start" if place == 0 else "end" if place == 1 else "middle"
-        parts.append(f'<text x="{_LEFT + place * wide:.1f}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="{anchor}">'
+        parts.append(f'<text x="{x_of(place):.1f}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="{anchor}">'
                      f"{_short(text, 12)}</text>")  # fmt: skip
     for place, text in up.labels():
-        parts.append(f'<text x="{_LEFT - 6}" y="{_TOP + (1 - place) * high + 4:.1f}" text-anchor="end">{text}</text>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y_of(place) + 4:.1f}" text-anchor="end">{text}</text>')
     for x, y, state, best in sorted(dots, key=lambda dot: dot[3]):
         colour, radius = (_BEST, 5) if best else (_COLOURS[state], 3.5)
-        parts.append(f'<circle cx="{_LEFT + x * wide:.1f}" cy="{_TOP + (1 - y) * high:.1f}" r="{radius}" '
+        parts.append(f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="{radius}" '
                      f'fill="{colour}" fill-opacity="0.8"/>')  # fmt: skip
     return "".join(parts)
 

@@ -6,7 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 from runner.errors import SpecError
+from runner.job import NOWHERE, Where
 from runner.sweeps import policies, sobol, space
+from runner.sweeps.bayesian import check_installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,14 +28,20 @@ MAX_TRIALS = 1000
 """Azure ML's default and largest number of trials."""
 
 
-def check(plan: SweepPlan) -> None:
+def check(plan: SweepPlan, where: Where = NOWHERE) -> None:
     """Refuse a sweep that cannot work; all its problems at once.
+
+    Args:
+        where: of the sweep; what stands in the search space has a place of its own.
 
     Raises:
         SpecError: with one line for each problem, at the place of the first.
         CapabilityError: bayesian sampling without Optuna.
     """
-    found = list(problems(plan))
+    found = [
+        SpecError(each.message, *each.hints, file=where.file, line=where.line) if each.file is None else each
+        for each in problems(plan)
+    ]
     if len(found) == 1:
         raise found[0]
     if found:
@@ -43,8 +51,6 @@ def check(plan: SweepPlan) -> None:
             file=found[0].file, line=found[0].line,
         )  # fmt: skip
     if plan.sampling.kind == "bayesian":
-        from runner.sweeps.bayesian import check_installed
-
         check_installed()
 
 
@@ -93,8 +99,8 @@ def _unfit(given: Distribution) -> str:
     if kind.startswith("q") and not (given.q is not None and given.q > 0):
         return f"{kind} needs a q above 0"
     if kind in space.NORMAL:
-        fit = given.mu is not None and given.sigma is not None and given.sigma > 0
-        return "" if fit else f"{kind} needs mu, and a sigma above 0"
+        fit = given.mu is not None and given.sigma is not None and given.sigma >= 0
+        return "" if fit else f"{kind} needs mu, and a sigma of at least 0"
     return _unfit_bounds(given)
 
 
@@ -108,8 +114,8 @@ def _unfit_choice(given: Distribution) -> str:
 def _unfit_bounds(given: Distribution) -> str:
     if given.low is None or given.high is None:
         return f"{given.kind} needs min_value and max_value"
-    if not given.low < given.high:
-        return f"min_value {given.low:g} is not below max_value {given.high:g}"
+    if given.low > given.high:
+        return f"min_value {given.low:g} is above max_value {given.high:g}"
     # Who writes 1000 here means the value, not its logarithm.
     if given.kind in space.LOGARITHMIC and given.high > math.log(1e300):
         return f"max_value {given.high:g} of {given.kind} is an exponent: that is too large"
@@ -128,10 +134,6 @@ def _limits(plan: SweepPlan) -> Iterator[SpecError]:
     if at_once is not None and not 1 <= at_once <= MAX_TRIALS:
         yield SpecError(
             f"max_concurrent_trials has to be 1 to {MAX_TRIALS}, not {at_once}", key="limits.max_concurrent_trials"
-        )
-    elif total is not None and at_once is not None and at_once > total:
-        yield SpecError(
-            f"max_concurrent_trials {at_once} is more than max_total_trials {total}", key="limits.max_concurrent_trials"
         )
     for name, seconds in (("timeout", limits.timeout_s), ("trial_timeout", limits.trial_timeout_s)):
         if seconds is not None and seconds <= 0:

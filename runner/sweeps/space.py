@@ -39,8 +39,9 @@ def at(distribution: Distribution, position: float, logbase: float = math.e) -> 
     if kind == "randint":
         return _index(position, int(distribution.high or 0))
     if kind in NORMAL:
-        normal = NormalDist(distribution.mu or 0.0, distribution.sigma or 0.0)
-        value = normal.inv_cdf(min(max(position, _EDGE), 1 - _EDGE))
+        # Of the standard one, since the library's own scaling refuses a sigma of 0.
+        deviation = NormalDist().inv_cdf(min(max(position, _EDGE), 1 - _EDGE))
+        value = (distribution.mu or 0.0) + (distribution.sigma or 0.0) * deviation
         value = math.exp(value) if kind.endswith("lognormal") else value
     else:
         low, high = distribution.low or 0.0, distribution.high or 0.0

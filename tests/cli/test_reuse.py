@@ -156,6 +156,19 @@ def test_resume_from_a_step_runs_it_and_what_follows(cli: Cli, project: Path) ->
     assert "did you mean copy?" in done.err
 
 
+def test_submit_from_a_step_takes_the_rest_from_the_last_run(cli: Cli, project: Path) -> None:
+    done = cli("submit", "job.yml", "--backend", "process", "--from", "copy")
+    assert done.code == 4
+    assert "has ended before" in done.err
+    submit(cli, "one")
+    ran(project)
+    submit(cli, "two", "--from", "copy", "--set", "inputs.word=other")
+    assert ran(project) == ["copy"]
+    told = why(cli, "two")
+    assert told["make"].endswith("taken over from one.make")
+    assert told["dice"].endswith("taken over from one.dice")
+
+
 def test_resume_of_what_cannot_be(cli: Cli, project: Path) -> None:
     (project / "a.sh").write_text("true\n")
     assert cli("submit", "a.sh", "--backend", "process", "--wait", "--name", "alone").code == 0
@@ -207,6 +220,22 @@ def test_a_registered_pipeline_outlives_its_files(cli: Cli, project: Path) -> No
     assert "input       word  string  hello" in shown.out
     assert cli("pipeline", "show", "demo", "--json").json["versions"] == [2, 1]
     assert "make" in cli("graph", "pipeline:demo@1").out
+    options = [
+        "--backend",
+        "process",
+        "--config",
+        "runner.yaml",
+        "--wait",
+        "--name",
+        "again",
+        "--set",
+        "inputs.word=bye",
+    ]
+    done = cli("submit", "pipeline:demo@1", *options)
+    assert done.code == 0, done.err
+    assert ran(project) == ["copy", "dice", "make"]
+    assert cli("download", "again.copy").code == 0
+    assert (project / "again.copy" / "to" / "y").read_text() == "1,2\nbye\n"
     done = cli("pipeline", "show", "dmeo")
     assert done.code == 4
     assert "did you mean demo?" in done.err

@@ -38,7 +38,7 @@ def nothing_started(home: Path) -> Iterator[None]:
         (["~nobody-of-that-name/x.py"], 4, ["there is no such user"]),
         (["."], 2, [". is a folder", "runner submit SCRIPT"]),
         (["/dev/null"], 2, ["/dev/null is not a file", ".py .R .sh"]),
-        ([], 2, ["missing argument 'SCRIPT'", "runner submit --help"]),
+        ([], 2, ["missing argument 'SCRIPT|JOB.yml'", "runner submit --help"]),
         (["hello.sh", "extra"], 2, ["(extra)", "arguments go after --:  runner submit SCRIPT -- ARGS"]),
         (["hello.sh", "--rounds", "3"], 2, ["no such option: --rounds", "runner submit SCRIPT -- ARGS"]),
         (["hello.sh", "--timeoutt", "3"], 2, ["no such option: --timeoutt", "did you mean --timeout"]),

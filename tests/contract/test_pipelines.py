@@ -212,4 +212,5 @@ def test_kill_9_of_the_supervisor_at_any_moment(bench: Bench, home: Path, seed: 
     rows = bench.store.children(run.row)
     assert [row.status for row in rows] == [Status.COMPLETED] * 20
     assert [row.attempts for row in rows] == [1] * 20, "no step ran twice"
+    assert not list((home / "runs" / run.name).glob("steps/*/attempts/*/box")), "nothing is left behind"
     assert sorted(text(run).splitlines()) == sorted(f"[s{n}] s{n}" for n in range(20))

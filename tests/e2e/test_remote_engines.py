@@ -31,6 +31,10 @@ os.symlink("/etc/passwd", "outputs/out")
 os.symlink("sub/x.txt", "outputs/in")
 pathlib.Path(os.environ["RUNNER_OUTPUT_MODEL"], "m").write_text("model")
 pathlib.Path("res/r").write_text("result")
+logged = pathlib.Path(os.environ["RUNNER_TRACKING"])
+(logged / "metrics" / "loss").write_text("1000 0.5 3\\n")
+(logged.parents[2] / "artifacts").mkdir()
+(logged.parents[2] / "artifacts" / "a.txt").write_text("logged")
 sys.exit(5)
 """
 
@@ -157,7 +161,9 @@ def test_a_run_on_another_machine_is_the_same_run(cli: Cli, work: Path, remote: 
     }
     assert found == {
         "outputs/sub/x.txt": "from afar", "outputs/in": "from afar", "model/m": "model", "results/r": "result",
+        "mlflow/a.txt": "logged",
     }  # fmt: skip
+    assert cli.row("@last")["metrics"]["loss"]["value"] == 0.5
 
 
 def test_it_can_be_canceled_and_follows_its_log(

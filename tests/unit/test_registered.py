@@ -71,7 +71,7 @@ def test_it_can_be_had_when_its_files_are_gone(store: Store, code: Path) -> None
 
     found = registered.load(store, "pipeline:churn")
     kept = command_of(found).code
-    assert found.name is None
+    assert (found.name, found.display_name, found.experiment) == (None, "churn", "churn")
     assert kept is not None
     assert kept.path is not None
     assert sorted(each.name for each in kept.path.iterdir()) == [".amlignore", "a.py"]

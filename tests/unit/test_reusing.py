@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -167,6 +168,29 @@ def test_steps_of_one_pipeline_are_not_reused_in_it(site: Site) -> None:
     assert site.ran == ["a"] * 3
 
 
+def test_equal_steps_ask_the_store_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each of 10,000 equal steps looks through the rows of those before it."""
+    twins = [replace(site.step("a", MAKE.format(1)), name=f"a{number}") for number in range(8)]
+    site.run(*twins)
+    asked: list[str] = []
+
+    def counted(name: str) -> Callable[..., object]:
+        real = getattr(Store, name)
+
+        def ask(*args: object) -> object:
+            asked.append(name)
+            return real(*args)
+
+        return ask
+
+    for name in ("any_cached", "cached"):
+        monkeypatch.setattr(Store, name, counted(name))
+    run = site.run(*twins)
+    assert sorted(asked) == ["any_cached", "cached"]
+    assert {row.status for row in site.store.children(site.store.get(run))} == {Status.COMPLETED}
+    assert site.ran == ["a"] * 8
+
+
 def test_a_step_that_failed_is_not_reused(site: Site) -> None:
     for _ in range(2):
         run = site.run(site.step("a", "exit 3"))
@@ -313,8 +337,9 @@ def count(real):
         return real(*args, **options)
     return call
 os.link = count(os.link)
-pathlib.Path.mkdir = count(pathlib.Path.mkdir)
-taking.write_listing = count(taking.write_listing)
+if sys.argv[4] == "all":
+    pathlib.Path.mkdir = count(pathlib.Path.mkdir)
+    taking.write_listing = count(taking.write_listing)
 supervise(pathlib.Path(sys.argv[1]), sys.argv[2], {})
 """
 
@@ -327,7 +352,9 @@ def test_kill_in_the_middle_of_linking(site: Site) -> None:
     expected = taking.listing(site.out(first, "a").parent)
     for moment in range(40):
         row = site.accept(step)
-        done = subprocess.run([sys.executable, "-c", _DYING, site.store.home, row.name, str(moment)], check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", _DYING, site.store.home, row.name, str(moment), "all"], check=False
+        )
         if done.returncode != -signal.SIGKILL:
             break
         supervise(site.store.home, row.name, {})
@@ -336,6 +363,38 @@ def test_kill_in_the_middle_of_linking(site: Site) -> None:
         assert taking.listing(site.out(first, "a").parent) == expected
     assert 5 < moment < 39
     assert site.ran == ["a"]
+
+
+def test_half_of_what_was_linked_is_not_kept_when_the_step_runs_after_all(site: Site) -> None:
+    text = "cd ${{outputs.out}}; for n in 1 2 3; do echo $n $RANDOM > $n; done"
+    step = site.step("a", text, files=())
+    first = site.run(step)
+    row = site.accept(step)
+    done = subprocess.run([sys.executable, "-c", _DYING, site.store.home, row.name, "1", "links"], check=False)
+    assert done.returncode == -signal.SIGKILL
+    half = site.store.folder(f"{row.name}.a").attempt(1).artifacts
+    assert half.exists()
+    (half / "out").mkdir(exist_ok=True)
+    (half / "out" / "stale").write_text("")
+    site.store.delete(site.store.get(first))
+    supervise(site.store.home, row.name, {})
+    assert site.ran == ["a", "a"]
+    assert sorted(path.name for path in (half / "out").iterdir()) == ["1", "2", "3"]
+
+
+def test_a_full_disk_while_copying_runs_the_step(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.run(*pair(site))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.link", full)
+        patch.setattr("shutil.copy2", full)
+        second = site.run(site.step("a", MAKE.format(1)))
+    assert site.ran == ["a", "b", "a"]
+    assert site.of(second, "a").status is Status.COMPLETED
+    assert site.out(second, "a").read_text() == "1\n"
 
 
 def test_a_resumed_pipeline_takes_over_what_completed(site: Site) -> None:

@@ -103,6 +103,10 @@ def test_every_value_is_finite_and_within_its_bounds(
         assert low - slack <= value <= high + slack
 
 
+def test_a_distribution_of_one_value_gives_it() -> None:
+    assert set(numbers(Distribution("uniform", low=2, high=2)) + numbers(Distribution("normal", mu=2, sigma=0))) == {2}
+
+
 @given(kind=st.sampled_from(sorted(space.KINDS)), one=positions, other=positions)
 def test_a_higher_position_is_never_a_lower_value(kind: str, one: float, other: float) -> None:
     q = 0.25 if kind.startswith("q") else None
@@ -154,15 +158,15 @@ def test_a_seed_moves_the_points_and_moves_them_alike() -> None:
         (plan("grid2"), "'grid2' is not known"),
         (plan(search_space={"x": Distribution("unifrom")}), "'unifrom' is not known"),
         (plan(search_space={"x": Distribution("choice")}), "at least one value"),
-        (plan(search_space={"x": Distribution("uniform", low=1, high=1)}), "min_value 1 is not below max_value 1"),
+        (plan(search_space={"x": Distribution("uniform", low=2, high=1)}), "min_value 2 is above max_value 1"),
         (plan(search_space={"x": Distribution("uniform", low=1)}), "needs min_value and max_value"),
         (plan(search_space={"x": Distribution("quniform", low=1, high=2)}), "needs a q above 0"),
-        (plan(search_space={"x": Distribution("normal", mu=1, sigma=0)}), "a sigma above 0"),
+        (plan(search_space={"x": Distribution("normal", mu=1, sigma=-1)}), "a sigma of at least 0"),
         (plan(search_space={"x": Distribution("randint", high=0)}), "upper of at least 1"),
         (plan(search_space={"x": Distribution("loguniform", low=1, high=1000)}), "exponent"),
         (plan(search_space={"x": Distribution("choice", values=({"a": {"type": "uniform"}},))}), "within a choice"),
         (plan(limits=SweepLimits(max_total_trials=0)), "max_total_trials has to be 1 to 1000, not 0"),
-        (plan(limits=SweepLimits(max_total_trials=2, max_concurrent_trials=3)), "more than max_total_trials 2"),
+        (plan(limits=SweepLimits(max_concurrent_trials=1001)), "max_concurrent_trials has to be 1 to 1000"),
         (plan(limits=SweepLimits(timeout_s=0)), "timeout has to be above 0"),
         (plan(objective=Objective("min", "loss")), "expected minimize or maximize"),
         (plan(early_termination=EarlyTermination("bandit")), "one of slack_factor and slack_amount"),
