@@ -159,6 +159,15 @@ def stored(home: Path, name: str) -> RunRow | None:
         store.close()
 
 
+def steps(home: Path, name: str) -> dict[str, RunRow]:
+    """The steps of a pipeline (and the trials of its sweeps) as the store holds them now, by their names in it."""
+    store = Store(home)
+    try:
+        return {str(row.path): row for row in store.children(store.get(name))}
+    finally:
+        store.close()
+
+
 def no_secrets_left(home: Path) -> bool:
     """Whether the folder of secrets holds nothing of this store's runs."""
     root = Path(f"/dev/shm/runner-{os.getuid()}")

@@ -284,14 +284,3 @@ def test_outputs_are_copied_to_where_they_were_asked_for(store: Store, fault: OS
     else:
         assert reason == "OutputError"
         assert "No space left" in message
-
-
-def test_a_sweep_that_nobody_can_run_fails_by_name(store: Store) -> None:
-    from runner.job import Objective, Sampling, SweepLimits
-    from runner.plan import SweepPlan
-
-    sweep = SweepPlan({}, Objective("minimize", "loss"), Sampling(), SweepLimits())
-    run, _ = accept(store, Plan((replace(step("search"), sweep=sweep),)), backend="memory")
-    drive(store, run, MemoryBackend())
-    assert outcomes(store, run)["search"][0] == "StartFailed"
-    assert "sweep" in outcomes(store, run)["search"][1]

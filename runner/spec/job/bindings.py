@@ -81,7 +81,7 @@ def _fitting(source: Source, at: KeyPath, value: Value, wanted: Input) -> Value:
         case Data():
             if wanted.type.literal:
                 source.wrong(at, f"a {value.type or DataType.URI_FOLDER} is given to an input of type {wanted.type}")
-            return replace(value, type=wanted.type)
+            return value if value.type is not None else replace(value, type=wanted.type)
         case str() if "${{" in value:
             return value
         case str() if not wanted.type.literal:
