@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LOGGED = "mlflow"
 """The output that holds what the script logged as artifacts."""
+_ALL = "artifacts"
 
 
 def prepare(box: Box, code: Path | None, outputs: dict[str, str | None]) -> None:
@@ -86,10 +87,21 @@ def collect(box: Box, code: Path | None, target: Path, outputs: dict[str, str | 
     elif os.path.lexists(box.tracking):
         warnings.append("metrics were not collected: the script replaced their folder by something else")
     warnings += _scrub(target)
+    if _ALL in outputs and plain_folder(target / _ALL):
+        _add_collected(target)
     if plain_folder(box.work) and (lost := list(_elsewhere(box.work, code))):
         shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
         warnings.append(f"written outside ./outputs and not kept: {shown}")
     return warnings
+
+
+def _add_collected(target: Path) -> None:
+    """On Azure ML an output called `artifacts` is all that the run left: `./outputs` and `./logs` are in it too."""
+    for name in COLLECTED:
+        source, place = target / name, target / _ALL / name
+        free = plain_folder(place) or not os.path.lexists(place)
+        if free and plain_folder(source) and any(source.iterdir()):
+            copy_out(source, place)
 
 
 def _keep_logged(logged: Path, target: Path) -> None:

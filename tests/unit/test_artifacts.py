@@ -49,6 +49,23 @@ def inventory(root: Path) -> dict[str, str]:
     return found
 
 
+def test_an_output_called_artifacts_holds_what_is_always_collected_too(code: Path, box: Box, tmp_path: Path) -> None:
+    prepare(box, code, {"artifacts": None})
+    (box.work / "outputs" / "a").write_text("1")
+    (box.work / "outputs" / "out").symlink_to("/etc/passwd")
+    (box.outputs / "artifacts" / "own").write_text("2")
+    (box.outputs / "artifacts" / "logs").symlink_to("own")
+    (box.work / "logs" / "b").write_text("3")
+    for _ in range(2):  # a second time after a kill
+        collect(box, code, tmp_path / "kept", {"artifacts": None})
+        assert inventory(tmp_path / "kept" / "artifacts") == {
+            "own": "2",
+            "logs": "-> own",
+            "outputs": "folder",
+            "outputs/a": "1",
+        }
+
+
 # -- the box --------------------------------------------------------------------------------------------------------
 
 
