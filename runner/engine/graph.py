@@ -7,10 +7,14 @@ of ready steps, and only those that run are looked at. All that is known is in t
 from __future__ import annotations
 
 import time
+from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runner import verdict
+from runner.backends import secretfile
+from runner.composer import task_key
 from runner.engine.cache import StepCache
 from runner.engine.context import STOPPED_BY, TICK_S
 from runner.engine.pool import Pools
@@ -49,6 +53,7 @@ class GraphDriver:
         self._pools = Pools(plan.pools)
         self._cache = StepCache(context.store, run, plan)
         self._running: dict[str, tuple[Driver, RunRow]] = {}
+        self._cleaning: deque[StepDriver] = deque()
         self._attempts: dict[str, int] = {}
         self._ends: list[tuple[str, Outcome]] = []
         self._failed: tuple[str, Outcome] | None = None
@@ -69,15 +74,24 @@ class GraphDriver:
             if row.outcome is None:
                 live.append(row)
                 continue
-            for number in range(1, row.attempts + 1):  # removed after the end was recorded, and a kill can come between
-                if (box := self._store.folder(row.name).attempt(number).box).exists():
-                    self._context.trash.put(box)
+            self._tidy(row)
             if self._progress.waits(row.path):  # else it ended with what it needs, in this very loop
                 self._ended(row.path, row.outcome, row.attempts)
+        for handle in self._store.uncleaned(self._run):
+            with suppress(RunnerError):  # `prune` removes what cannot be reached now
+                self._context.backend.remove(handle)
         for row in live:
             plan_step = self._steps[str(row.path)]
             self._take(plan_step, force=True)
             self._begin(plan_step, row, resumed=True)
+
+    def _tidy(self, row: RunRow) -> None:
+        """Free what an ended step held on this machine: that comes after its end is recorded, and a kill between them."""
+        for number in range(1, row.attempts + 1):
+            if (box := self._store.folder(row.name).attempt(number).box).exists():
+                self._context.trash.put(box)
+            if row.step.secrets:
+                secretfile.remove(task_key(self._store.id, row.name, number))
 
     def advance(self) -> float:
         """See `Driver`."""
@@ -106,19 +120,29 @@ class GraphDriver:
                 soonest = 0.0
         if self._stopping is None and self._start_next():
             soonest = 0.0
+        elif self._cleaning:  # after the start of what waited for it: an engine takes 50 ms to remove a container
+            soonest = min(soonest, self._clean())
         if not self._running and (self._stopping is not None or not self._progress.ready):
             self._end_unstarted()
         if self._ends:
             self._store.end_steps(self._run, self._ends)
             self._ends.clear()
         settled = self._cache.settle()
-        if not self._progress.left:
+        if not self._progress.left and not self._cleaning:
             if not settled:
                 return _SETTLE_S
             if not self._context.trash.empty():
                 return _TRASH_S
             self._end()
         return soonest
+
+    def _clean(self) -> float:
+        """Free what an ended step holds; one that cannot be reached now goes to the end of the line."""
+        driver = self._cleaning.popleft()
+        delay = driver.advance()
+        if not driver.done:
+            self._cleaning.append(driver)
+        return delay
 
     # -- starting -------------------------------------------------------------------------------------------------
 
@@ -180,7 +204,7 @@ class GraphDriver:
                 remove_tree(left)
             if plan_step.sweep is not None:
                 return sweep_driver(self._context, self._pools, row, replace(plan_step, step=step), code)
-            return StepDriver(self._context, row, code=code, step=step)
+            return StepDriver(self._context, row, code=code, step=step, clean_later=True)
 
         if resumed:
             return run()
@@ -208,7 +232,11 @@ class GraphDriver:
         plan_step = self._steps[name]
         del self._running[name]
         self._free(plan_step)
-        number = driver.number if isinstance(driver, StepDriver | ReusingDriver) else 1
+        number = 1
+        if isinstance(ran := driver.ran if isinstance(driver, ReusingDriver) else driver, StepDriver):
+            number = ran.number
+            if not ran.done:
+                self._cleaning.append(ran)
         if not (isinstance(driver, ReusingDriver) and driver.reused):
             self._cache.ended(row, plan_step, self._with_inputs(plan_step)[0], driver.outcome, number)
         self._ended(name, driver.outcome, number)

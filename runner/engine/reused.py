@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from runner import verdict
 from runner.engine.cache import Taken
-from runner.engine.step import StepDriver
 from runner.errors import RunnerError, StoreError
 
 if TYPE_CHECKING:
@@ -58,9 +57,9 @@ class ReusingDriver:
             self._looking = found
 
     @property
-    def number(self) -> int:
-        """Of the attempt that is under way, or was the last."""
-        return self._driver.number if isinstance(self._driver, StepDriver) else 1
+    def ran(self) -> Driver | None:
+        """What ran the step after all, if it had to."""
+        return self._driver
 
     def cancel(self, by: str) -> None:
         """See `Driver`."""

@@ -75,10 +75,14 @@ class StepDriver:
     Args:
         run: its row. code: the folder that is copied for each attempt; None: none.
         step: what to run, its inputs in place; default: the row's.
+        clean_later: `outcome` is there as soon as it is recorded, and `advance` has to be called until `done` all the same.
     """
 
-    def __init__(self, context: Context, run: RunRow, *, code: Path | None, step: Step | None = None) -> None:
+    def __init__(
+        self, context: Context, run: RunRow, *, code: Path | None, step: Step | None = None, clean_later: bool = False
+    ) -> None:
         self.outcome: Outcome | None = None
+        self._clean_later = clean_later
         self._context, self._run, self._code = context, run, code
         self._given = step or run.step
         self._store, self._backend = context.store, context.backend
@@ -121,6 +125,11 @@ class StepDriver:
     def number(self) -> int:
         """Of the attempt that is under way, or was the last."""
         return self._number
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, and the backend holds nothing of it."""
+        return self._state is _State.DONE
 
     def cancel(self, by: str, why: str = "") -> None:
         """Ask for the end, as if it had been asked for in the store. why: what the outcome says if it ends by this."""
@@ -360,9 +369,17 @@ class StepDriver:
     def _record_end(self, outcome: Outcome) -> None:
         if self._why and outcome.reason is Reason.CANCELED:
             outcome = replace(outcome, message=self._why)
-        self._store.end_attempt(self._run, self._number, outcome)
+        if self._clean_later and not self._wants_more(outcome):
+            started = _epoch(outcome.started) if outcome.started else None
+            self._store.end_last(self._run, self._number, outcome, started)
+            self.outcome = outcome
+        else:
+            self._store.end_attempt(self._run, self._number, outcome)
         self._ended = outcome
         self._state = _State.CLEAN
+
+    def _wants_more(self, outcome: Outcome) -> bool:
+        return self._given.retry.wants(outcome, self._number) and not self._cancel_asked(now=True)
 
     def _clean(self) -> float:
         """Free what the attempt held, then retry or end the run."""
@@ -377,11 +394,13 @@ class StepDriver:
             remove_tree(self._folder.box)
         else:  # the whole ends only when all of these are gone
             self._context.trash.put(self._folder.box)
-        outcome = self._ended
-        if self._given.retry.wants(outcome, self._number) and not self._cancel_asked(now=True):
-            return self._again(outcome)
-        self._store.end(self._run, outcome, attempts=self._number)
-        self.outcome = outcome
+        if self.outcome is not None:
+            self._store.cleaned(self._run, self._number)
+        elif self._wants_more(self._ended):
+            return self._again(self._ended)
+        else:
+            self._store.end(self._run, self._ended, attempts=self._number)
+            self.outcome = self._ended
         self._state = _State.DONE
         return 0.0
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from runner.model import Status
 from runner.store import rows
+from runner.store.children import LIVE_SQL, TERMINAL
 from runner.store.database import Database
 
 if TYPE_CHECKING:
@@ -42,6 +43,35 @@ class Attempts(Database):
                 "UPDATE attempts SET outcome = ? WHERE run = ? AND number = ?",
                 (rows.dumped(outcome), run.id, number),
             )
+
+    def end_last(self, run: RunRow, number: int, outcome: Outcome, started: float | None) -> None:
+        """Record at once how the attempt ended and, with it, the run. What it holds is freed later; see `cleaned`.
+
+        started: when the script began, where nobody saw it run.
+        """
+        text = rows.dumped(outcome)
+        with self.transaction() as db:
+            db.execute("UPDATE attempts SET outcome = ? WHERE run = ? AND number = ?", (text, run.id, number))
+            db.execute(
+                "UPDATE runs SET status = ?, outcome = ?, attempts = ?, finished = ?, note = '',"  # noqa: S608
+                f" started = coalesce(started, ?) WHERE id = ? AND {LIVE_SQL}",
+                (outcome.status.value, text, number, time.time(), started, run.id, *TERMINAL),
+            )
+
+    def cleaned(self, run: RunRow, number: int) -> None:
+        """Note, with the next transaction, that the backend holds nothing of the attempt any more."""
+        self.later(
+            ("cleaned", run.id), "UPDATE attempts SET handle = NULL WHERE run = ? AND number = ?", run.id, number
+        )
+
+    def uncleaned(self, run: RunRow) -> Sequence[str]:
+        """The handles of a pipeline's ended steps that may still be held by the backend."""
+        found = self.query(
+            "SELECT handle FROM runs JOIN attempts ON attempts.run = runs.id WHERE parent = ? AND handle IS NOT NULL"
+            " AND attempts.outcome IS NOT NULL AND finished IS NOT NULL",
+            run.id,
+        )
+        return [row["handle"] for row in found]
 
     def attempts(self, run: RunRow) -> Sequence[AttemptRow]:
         """The attempts of a run, first to last."""
