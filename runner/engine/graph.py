@@ -129,7 +129,7 @@ class GraphDriver:
             self._ends.clear()
         settled = self._cache.settle()
         if not self._progress.left and not self._cleaning:
-            if not settled:
+            if not settled and "" not in self._context.cancels.by:  # who cancels does not wait for 100 GB to be read
                 return _SETTLE_S
             if not self._context.trash.empty():
                 return _TRASH_S

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.digests import Digests
 from runner.engine import Engine, Hooks
 from runner.model import Limits, Outcome, Reason, Status, Step
 from runner.plan import Plan, PlanStep, Pool, Upstream
@@ -306,3 +307,25 @@ def test_a_copy_that_hangs_does_not_outlive_a_cancel(store: Store) -> None:
     reason, message = outcomes(store, run)["a"]
     assert reason == "Canceled"
     assert "being copied" in message
+
+
+def test_a_canceled_pipeline_does_not_wait_for_what_is_read_for_later_runs(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All steps have ended, and a large input is still being read."""
+    each = replace(step("a"), step=replace(step("a").step, inputs={"data": str(tmp_path)}))
+    run, _ = accept(store, Plan((each,)), backend="memory")
+    over, waited = threading.Event(), []
+
+    def hangs(_: Digests, path: Path) -> str:
+        if path == tmp_path:
+            Store(store.home).request_cancel(run, "user")
+            waited.append(over.wait(20))
+        return "0"
+
+    monkeypatch.setattr(Digests, "of", hangs)
+    try:
+        assert drive(store, run, MemoryBackend()).status.terminal
+        assert not waited
+    finally:
+        over.set()
