@@ -58,7 +58,7 @@ class ForkServer:
         """Fork a bootstrapper in a session of its own; None where the server is gone, before or after it did.
 
         Args:
-            argv: the bootstrapper's own arguments. env: all of the script's environment.
+            argv: the bootstrapper's own arguments. env: what is added to our own environment.
             log: descriptor for both streams. lock: descriptor that it holds as long as it lives.
 
         Raises:
@@ -70,7 +70,8 @@ class ForkServer:
         try:
             with os.fdopen(os.dup(request), "wb") as file:
                 words = [os.fsencode(word) for word in argv]
-                file.write(marshal.dumps((words, {os.fsencode(name): os.fsencode(env[name]) for name in env})))
+                added = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
+                file.write(marshal.dumps((words, {**os.environb, **added})))
             socket.send_fds(self._sock, [marshal.dumps(self._number)], [request, lock, log, work])
         except (BrokenPipeError, ConnectionResetError, TimeoutError):
             self._give_up()

@@ -10,14 +10,15 @@ to it over a socket of packets, and it ends with that socket. What it started go
 
 from __future__ import annotations
 
-import _signal as signal
 import array
 import gc
 import marshal
 import os
 import select
+import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 _FDS = 4
@@ -58,8 +59,7 @@ def _become(bootstrap: Any, fds: list[int]) -> None:
 
 
 def _start_time(pid: int) -> int:
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[19])
+    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
 
 
 class _Server:
@@ -92,7 +92,7 @@ class _Server:
                 _become(self._bootstrap, fds)
             pidfd = os.pidfd_open(pid)
         except OSError as error:
-            self._tell((number, 0, error.errno))
+            self._tell((number, 0, error.errno or 0))
             return True
         finally:
             for fd in fds:

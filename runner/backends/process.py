@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,9 +135,7 @@ class ProcessBackend:
         argv = rendered["argv"]
         assert isinstance(argv, list)  # noqa: S101 - see `render`
         self._server = self._server or ForkServer(Path(argv[3]))
-        forked = self._server.start(
-            argv[4:], {**os.environ, **_strings(rendered["env"])}, cwd=str(rendered["cwd"]), log=log, lock=lock
-        )
+        forked = self._server.start(argv[4:], _strings(rendered["env"]), cwd=str(rendered["cwd"]), log=log, lock=lock)
         if forked is None:  # it may have begun: the next try looks for it first
             raise UnavailableError(f"the process that starts tasks ended while it was to start {task.key}")
         handle = _handle(forked.pid, forked.start, task)
@@ -223,11 +222,13 @@ class ProcessBackend:
 
     def remove(self, handle: Handle) -> None:
         """Free the control group and descriptors."""
-        self._tasks.pop(handle, None)
+        task = self._tasks.pop(handle, None)
         self._forget(handle)
         key = handle.split(":", 3)[3]
-        cgroups.remove(key)
-        secretfile.remove(key)
+        if task is None or cgroups.folders(key, task.limits):
+            cgroups.remove(key)
+        if task is None or task.secrets != {}:
+            secretfile.remove(key)
 
     def _forget(self, handle: Handle) -> None:
         for children in (self._children, self._copiers):
@@ -352,6 +353,7 @@ def _alive(pid: int, start: int, boot: str) -> bool:
     return fields[0] not in "ZX" and int(fields[19]) == start
 
 
+@cache
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
