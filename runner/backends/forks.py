@@ -54,6 +54,11 @@ class ForkServer:
         self.alive = True
         """Once it is not, nothing of what was asked for begins any more, unless it has begun."""
 
+    @property
+    def pid(self) -> int:
+        """The server's own."""
+        return self._process.pid
+
     def start(self, argv: Sequence[str], env: Mapping[str, str], *, cwd: str, log: int, lock: int) -> Forked | None:
         """Fork a bootstrapper in a session of its own; None where the server is gone, before or after it did.
 
