@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import marshal
 import os
 import socket
@@ -92,6 +93,8 @@ class ForkServer:
                 number, pid, start = answer
                 if pid == 0:
                     raise OSError(start, os.strerror(start))
+                if not fds:  # it has begun, and is found by its lock
+                    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
                 return Forked(number, pid, start, fds[0])
 
     def status(self, number: int) -> int | None:

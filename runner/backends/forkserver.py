@@ -11,11 +11,11 @@ to it over a socket of packets, and it ends with that socket. What it started go
 from __future__ import annotations
 
 import array
+import errno
 import gc
 import marshal
 import os
 import select
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -86,6 +86,11 @@ class _Server:
         if not packet:
             return False
         number = marshal.loads(packet)  # noqa: S302
+        if len(fds) != _FDS:  # the kernel drops what there is no room for
+            for fd in fds:
+                os.close(fd)
+            self._tell((number, 0, errno.EMFILE))
+            return True
         try:
             pid = os.fork()
             if pid == 0:
@@ -126,8 +131,8 @@ def main(file: str, fd: int) -> None:
     except ImportError:
         pass
 
-    # For the children: none may be lost between the fork and the bootstrapper's own mask. We end with the socket.
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - bootstrap.FAULTS)
+    # Here already, so that no signal is lost between a fork and the child's own call. We end with the socket.
+    bootstrap.own_process()
     gc.freeze()
     gc.disable()  # a round of the collector would copy every page
     _Server(bootstrap, socket.socket(fileno=fd)).serve()
