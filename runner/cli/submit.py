@@ -83,7 +83,7 @@ def submit(  # noqa: PLR0917 - the signature is the command line
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; start nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> int:
-    """Run a script, a job or a pipeline. What follows `--` is the script's, untouched: runner submit train.R --wait -- --rounds 50."""
+    """Run a script, a job or a pipeline. What follows `--` is the script's: runner submit train.R --wait -- --rounds 50."""
     from runner.api import parse_reason
     from runner.cli import submit_job
     from runner.model import Limits, RetryPolicy
