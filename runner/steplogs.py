@@ -29,13 +29,15 @@ _MARGIN_S = 1.0
 """An end is seen so long after the time that it bears, on a busy machine; at the end of all, every step is looked at."""
 
 _BLOCK = 1 << 18
+_LINE = 1 << 20
+"""A longer line is broken: a script that never ends its line must not be held in memory whole, and copied for each block."""
 
 _SHOWN = 4096
 """Of a line that a step has begun, as much as anybody could see."""
 
 
 class Prefixer:
-    """Puts a text before each line of a stream of bytes that comes in pieces."""
+    """Puts a text before each line of a stream of bytes that comes in pieces. One of more than 1 MiB becomes several."""
 
     def __init__(self, step: str) -> None:
         self._prefix = f"[{step}] ".encode()
@@ -44,6 +46,8 @@ class Prefixer:
     def feed(self, block: bytes) -> bytes:
         """The whole lines that are there now, each with its prefix."""
         lines, newline, rest = (self._part + block).rpartition(b"\n")
+        if len(rest) > _LINE:
+            lines, newline, rest = lines + newline + rest, b"\n", b""
         self._part = rest
         return b"".join(self._prefix + line + b"\n" for line in lines.split(b"\n")) if newline else b""
 

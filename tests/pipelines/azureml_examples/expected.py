@@ -49,8 +49,9 @@ REFUSALS = (
         "pipelines-with-components/image_classification_with_densenet/*",
     )),
     Refusal("its base image is in a registry that is out of reach here", ("pull",), (
-        "pipelines-with-components/basics/5c_*", "single-step/on-behalf-of/*", "single-step/spark/*",
+        "pipelines-with-components/basics/5c_*", "single-step/on-behalf-of/*",
     )),
+    Refusal("its conda file lists pip twice", ("pip is listed twice",), ("single-step/spark/*",)),
     Refusal("its Dockerfile's base image is in a registry that is out of reach here", ("dockerfile:", "from "), (
         "pipelines-with-components/basics/6c_*", "single-step/julia/*", "single-step/r/*",
         "single-step/scikit-learn/iris/job-docker-context.yml", "single-step/scikit-learn/iris-notebook/*",
@@ -58,6 +59,9 @@ REFUSALS = (
     Refusal("its code folder is not among the examples", ("no such file or folder",), ("single-step/java/*",)),
     Refusal("the script itself reads from the internet, out of reach here", ("urlopen error",), (
         "basics/hello-iris-literal.yml",
+    ), outcome="failed"),
+    Refusal("it installs PyTorch from PyPI as it runs, out of reach here", ("requirements.txt", "adlfs"), (
+        "single-step/pytorch/iris/*",
     ), outcome="failed"),
     Refusal("a GPU image", ("not mapped",), (
         "basics/hello-interactive.yml", "nebulaml/PyTorch_CNN_MNIST/*", "single-step/pytorch/word-language-model/*",
