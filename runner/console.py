@@ -153,14 +153,15 @@ def clipped(text: str, width: int) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], colours: Sequence[str | None] = ()) -> None:
-    """Columns aligned by their longest cell; `colours` paints the second column of each row."""
+    """Columns aligned by their longest cell; `colours` paints the STATUS of each row."""
+    status = header.index("STATUS") if colours else 0
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
     result(paint("  ".join(cell.ljust(width) for cell, width in zip(header, widths, strict=True)).rstrip(), "dim"))
     for number, row in enumerate(rows):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        if colours and len(cells) > 1:
-            cells[1] = paint(cells[1], colours[number])
+        if colours:
+            cells[status] = paint(cells[status], colours[number])
         result("  ".join(cells).rstrip())
 
 

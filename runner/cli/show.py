@@ -33,6 +33,7 @@ def show(run: Annotated[str, RUN], json: Annotated[bool, JSON] = False) -> None:
         _show_steps(store, row)
     else:
         _show_end(store, row)
+    tracked.show_trials(store, row)
     _show_facts(store, row)
 
 

@@ -112,3 +112,10 @@ def test_what_a_line_comes_to() -> None:
     assert console.clipped("abc", 2) == "ab"
     assert console.shortened("abcdefghij", 7) == "abc…hij"
     assert console.shortened("abc", 3) == "abc"
+
+
+def test_a_table_paints_the_status_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = attached(monkeypatch)
+    monkeypatch.delenv("NO_COLOR")
+    console.table(("TRIAL", "LR", "STATUS", "TOOK"), [("0", "0.1", "Failed", "1 s")], ["red"])
+    assert terminal.getvalue().splitlines()[1] == "0      0.1  \x1b[31mFailed\x1b[0m  1 s"
