@@ -153,8 +153,8 @@ def clipped(text: str, width: int) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], colours: Sequence[str | None] = ()) -> None:
-    """Columns aligned by their longest cell; `colours` paints the STATUS of each row."""
-    status = header.index("STATUS") if colours else 0
+    """Columns aligned by their longest cell; `colours` paints the STATUS of each row, else its second cell."""
+    status = header.index("STATUS") if "STATUS" in header else 1
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
     result(paint("  ".join(cell.ljust(width) for cell, width in zip(header, widths, strict=True)).rstrip(), "dim"))
