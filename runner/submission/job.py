@@ -399,4 +399,16 @@ def _pools(request: JobRequest, settled: Sequence[_Settled]) -> Iterator[tuple[s
     for each in settled:
         name = request.compute or each.draft.compute
         if name is not None and each.compute is not None:
-            yield name, Pool(each.compute.cpus, each.compute.memory_bytes, each.compute.instances)
+            yield name, _pool(each.compute)
+
+
+def _pool(compute: Compute) -> Pool:
+    """A compute is so many machines of its size, each of which runs one step at a time; without a size it is this one."""
+    if compute.cpus is None and compute.memory_bytes is None:
+        return Pool(instances=compute.instances)
+    count = compute.instances or 1
+    return Pool(
+        cpus=None if compute.cpus is None else compute.cpus * count,
+        memory_bytes=None if compute.memory_bytes is None else compute.memory_bytes * count,
+        instances=count,
+    )

@@ -184,7 +184,9 @@ def test_submit_killed_at_random_moments(cli: Cli, work: Path, marks: Path) -> N
         accepted += 1
         whole(cli, name, marks, 6)
     assert accepted, "some are killed after they were accepted, or this test tests nothing"
-    assert {path.name for path in (cli.home / "runs").iterdir()} == {row["name"] for row in cli("list", "--json").json}
+    known = {row["name"] for row in cli("list", "--json").json}
+    for path in (cli.home / "runs").iterdir():
+        assert path.name in known or not (path / "steps").exists(), "what was not accepted has at most a folder"
 
 
 _TRIAL = "echo $RUNNER_RUN >> {marks}/ran; mkdir -p $RUNNER_TRACKING/metrics; sleep 0.7;"

@@ -49,9 +49,8 @@ REFUSALS = (
         "pipelines-with-components/image_classification_with_densenet/*",
     )),
     Refusal("its base image is in a registry that is out of reach here", ("pull",), (
-        "pipelines-with-components/basics/5c_*", "single-step/on-behalf-of/*",
+        "pipelines-with-components/basics/5c_*", "single-step/on-behalf-of/*", "single-step/spark/*",
     )),
-    Refusal("its conda file lists pip twice", ("pip is listed twice",), ("single-step/spark/*",)),
     Refusal("its Dockerfile's base image is in a registry that is out of reach here", ("dockerfile:", "from "), (
         "pipelines-with-components/basics/6c_*", "single-step/julia/*", "single-step/r/*",
         "single-step/scikit-learn/iris/job-docker-context.yml", "single-step/scikit-learn/iris-notebook/*",
