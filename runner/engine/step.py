@@ -328,7 +328,9 @@ class StepDriver:
         if record is not None:
             write_aside(self._folder.record, json.dumps(record).encode())
         try:
-            for warning in artifacts.collect(task.box, self._code, self._folder.artifacts, dict(step.outputs)):
+            for warning in artifacts.collect(
+                task.box, self._code, self._folder.artifacts, dict(step.outputs), self._run.name
+            ):
                 outcome = outcome.with_warning(warning)
         except OSError as error:
             outcome = verdict.output_error(outcome, str(error.strerror or error))

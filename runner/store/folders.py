@@ -170,12 +170,11 @@ def open_up(root: Path) -> None:
         if folder.count(os.sep) - str(root).count(os.sep) > DEEPEST:
             raise OSError(errno.ENAMETOOLONG, f"its folders are nested more than {DEEPEST} times", str(root))
         for name in (*names, *files):
-            path = Path(folder, name)
             with suppress(OSError):
-                mode = path.lstat().st_mode
+                mode = os.lstat(f"{folder}/{name}").st_mode
                 wanted = 0o700 if stat.S_ISDIR(mode) else 0o400
                 if mode & wanted != wanted and not stat.S_ISLNK(mode):
-                    path.chmod(stat.S_IMODE(mode) | wanted)
+                    Path(folder, name).chmod(stat.S_IMODE(mode) | wanted)
 
 
 def write_aside(path: Path, data: bytes, mode: int = 0o600) -> None:
