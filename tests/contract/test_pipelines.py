@@ -72,7 +72,7 @@ def text(run: Run, step: str | None = None) -> str:
 
 def test_outputs_reach_the_steps_that_need_them_and_the_pipeline(bench: Bench, tmp_path: Path) -> None:
     run = bench.run(
-        bash("one", 'echo 1 > "$RUNNER_OUTPUT_OUT/out"', files=("out",)),
+        bash("one", 'echo 1 > "$RUNNER_OUTPUT_OUT"', files=("out",)),
         bash("two", 'cat "$RUNNER_INPUT_FROM_ONE"; cp "$RUNNER_INPUT_FROM_ONE" "$RUNNER_OUTPUT_OUT/copy"', "one"),
         bash(
             "sum", 'cat "$RUNNER_INPUT_FROM_TWO/copy" "$RUNNER_INPUT_FROM_ONE" > "$RUNNER_OUTPUT_OUT/sum"', "two", "one"
