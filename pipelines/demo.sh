@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A first run: hello.py as a plain process; with an engine also hello.R, and the R sample in an image built for it.
+# A first run: hello.py and a pipeline as plain processes; with an engine also the R sample in an image built for it.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -7,6 +7,10 @@ try() { printf '\n$ %s\n' "$*"; "$@"; }
 
 try runner submit hello/hello.py --backend process --wait
 try runner show @last
+try runner submit hello-io/pipeline.yml --backend process --wait
+try runner graph @last
+try runner submit hello-io/pipeline.yml --backend process --wait
+try runner why @last
 
 if runner backends --json | python3 -c 'import json, sys; sys.exit(all(b["state"] != "ready" for b in json.load(sys.stdin) if b["name"] == "docker"))'; then
   try runner build --libs penguins-r/libs.yaml

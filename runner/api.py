@@ -150,7 +150,7 @@ class Run:
         """What the last attempt logged by MLflow or in R: metric → its points, each with value, step and time."""
         return logged(self._store, self.row).main.metrics
 
-    def download(self, to: Path, output: str | None = None) -> Sequence[str]:
+    def download(self, to: str | Path, output: str | None = None) -> Sequence[str]:
         """Copy what the script left into the folder `to`: everything, or one named output. The paths written.
 
         Raises:
@@ -160,6 +160,7 @@ class Run:
         row = self.row
         if not row.status.terminal:
             raise ConflictError(f"{self.name} has not ended ({row.status})", f"first: runner wait {self.name}")
+        to = Path(to)
         if to.exists() and not to.is_dir():
             raise ConflictError(f"{to} is not a folder", "choose another one with --to")
         try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from runner import tracking
 from runner.errors import SpecError
 from runner.snapshot import COLLECTED, NOISE, stays_inside
-from runner.store import AttemptFolder, open_up, output_folder, remove_tree
+from runner.store import DEEPEST, AttemptFolder, open_up, output_folder, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,6 +150,8 @@ def _elsewhere(work: Path, code: Path | None) -> Iterator[str]:
     """Files that the script wrote into its working directory, which ends with the attempt."""
     for folder, names, files in os.walk(work):
         names[:] = sorted(name for name in names if name not in NOISE and not name.startswith("."))
+        if folder.count(os.sep) - str(work).count(os.sep) >= DEEPEST:
+            names.clear()
         for name in sorted(files):
             path = Path(folder, name)
             relative = path.relative_to(work)

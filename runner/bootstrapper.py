@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import stat
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -121,12 +123,15 @@ def read_record(path: Path) -> dict[str, Any] | None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    with os.fdopen(fd, "rb") as file:
-        raw = file.read(1 << 20)
+    # The script can put anything in its place, so what it may be is looked at before it is read.
     try:
-        record = json.loads(raw)
-    except ValueError:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        record = json.loads(os.pread(fd, 1 << 20, 0))
+    except (OSError, ValueError, RecursionError):
         return None
+    finally:
+        os.close(fd)
     return record if isinstance(record, dict) else None
 
 
@@ -135,6 +140,27 @@ def final_outcome(record: Mapping[str, Any] | None, key: str) -> Outcome | None:
     if record is None or record.get("final") is not True or record.get("attempt") != key:
         return None
     try:
-        return Outcome.from_json(record)
-    except (KeyError, ValueError, TypeError):
+        outcome = Outcome.from_json(record)
+        _check(outcome)
+    except (KeyError, ValueError, TypeError, OverflowError):
         return None
+    return outcome
+
+
+def _check(outcome: Outcome) -> None:
+    """Raise TypeError or ValueError where a member is not what its name says: a script may have forged the record."""
+    code: object = outcome.process_exit
+    message: object = outcome.message
+    numbers: tuple[object, ...] = (
+        outcome.elapsed_s, outcome.max_rss_bytes, outcome.user_s, outcome.sys_s, outcome.exit_code
+    )  # fmt: skip
+    texts: tuple[object, ...] = (outcome.signal, outcome.started, outcome.finished, *outcome.warnings)
+    if not isinstance(code, int) or not 0 <= code <= 255:
+        raise ValueError("process_exit is no exit code")
+    if not all(each is None or isinstance(each, int | float) for each in numbers):
+        raise TypeError("a number is none")
+    if not isinstance(message, str) or not all(each is None or isinstance(each, str) for each in texts):
+        raise TypeError("a text is none")
+    for moment in (outcome.started, outcome.finished):
+        if moment is not None:
+            datetime.fromisoformat(moment).timestamp()

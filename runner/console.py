@@ -153,14 +153,15 @@ def clipped(text: str, width: int) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], colours: Sequence[str | None] = ()) -> None:
-    """Columns aligned by their longest cell; `colours` paints the second column of each row."""
+    """Columns aligned by their longest cell; `colours` paints the STATUS of each row, else its second cell."""
+    status = header.index("STATUS") if "STATUS" in header else 1
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
     result(paint("  ".join(cell.ljust(width) for cell, width in zip(header, widths, strict=True)).rstrip(), "dim"))
     for number, row in enumerate(rows):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        if colours and len(cells) > 1:
-            cells[1] = paint(cells[1], colours[number])
+        if colours:
+            cells[status] = paint(cells[status], colours[number])
         result("  ".join(cells).rstrip())
 
 
@@ -204,17 +205,24 @@ def closing_line(outcome: Outcome, outputs: Sequence[str]) -> str:
     return " · ".join(parts)
 
 
-def advice(outcome: Outcome, memory: int | None, timeout: float | None) -> str | None:
-    """The option that most likely cures this end, or None."""
+def advice(run: RunRow, outcome: Outcome) -> str | None:
+    """What most likely cures this end, or None: an option, or of a job what to write in its file."""
+    job = run.parent is not None or run.step.argv[:2] == ("bash", "-c")
+    limits = run.step.limits
+    memory = limits.memory_bytes
     match outcome.reason:
         case Reason.OUT_OF_MEMORY:
-            return f"--memory {max(1, 2 * (memory or 2**30) // 2**30)}g" if memory is None or memory >= 2**29 else (
-                f"--memory {2 * memory // 2**20}m"
-            )  # fmt: skip
+            more = (
+                f"{max(1, 2 * (memory or 2**30) // 2**30)}g"
+                if memory is None or memory >= 2**29
+                else f"{2 * memory >> 20}m"
+            )
+            return f'resources: {{docker_args: "--memory {more}"}} in its file' if job else f"--memory {more}"
         case Reason.TIMEOUT:
-            return f"--timeout {2 * (timeout or 60):g}s"
+            longer = f"{2 * (limits.timeout_s or 60):g}"
+            return f"limits: {{timeout: {longer}}} in its file" if job else f"--timeout {longer}s"
         case Reason.LOST | Reason.KILLED | Reason.INTERRUPTED | Reason.PREEMPTED:
-            return "--retries 2 (this cause is retried when asked)"
+            return "retry: {count: 2} in its file" if job else "--retries 2 (this cause is retried when asked)"
         case Reason.INTERPRETER_NOT_FOUND:
             return "name it in libs.yaml, then runner build"
         case Reason.STATUS_MISSING:

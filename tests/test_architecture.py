@@ -156,6 +156,16 @@ def test_every_module_stands_in_a_row_and_every_entry_is_a_module() -> None:
     assert missing == []
 
 
+def test_the_document_has_the_same_rows() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8").partition("| module | does |\n|---|---|\n")[2]
+    told: list[set[str]] = []
+    for first in re.findall(r"^\| ([^|]+) \|", text.partition("\n\n")[0], re.MULTILINE):
+        if not first.startswith("—"):
+            told.append(set())
+        told[-1] |= {"" if name == "runner" else name for name in re.findall(r"`([\w.]+)`", first)}
+    assert told == [set(entries) for entries in reversed(ROWS) if entries != ("__main__",)]
+
+
 def test_a_row_imports_below() -> None:
     wrong = []
     for found in graph():

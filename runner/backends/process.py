@@ -317,7 +317,8 @@ def _strings(value: object) -> dict[str, str]:
 def _pid(task: Task) -> int | None:
     """The bootstrapper's pid, by the record that it writes before the script starts."""
     record = read_record(task.box.record)
-    return int(record["pid"]) if record and record.get("attempt") == task.key else None
+    pid = record.get("pid") if record and record.get("attempt") == task.key else None
+    return pid if isinstance(pid, int) and pid > 0 else None
 
 
 def _handle(pid: int, start: int, task: Task) -> Handle:

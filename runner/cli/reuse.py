@@ -69,8 +69,10 @@ def resume(
     def prepare(store: Store) -> Prepared:
         found = resumed(store, store.resolve(run), from_, os.environ)
         if found.plan is not None:
-            steps = len(found.plan.steps)
-            console.say("resume", f"{steps - len(found.plan.taken)} of {steps} steps run; the others are taken over")
+            steps, taken = len(found.plan.steps), len(found.plan.taken)
+            console.say(
+                "resume", f"{steps - taken} of {steps} steps run" + ("; the others are taken over" if taken else "")
+            )
         return found
 
     return carry_out(prepare, Show(wait=wait, dry_run=dry_run, json=json))

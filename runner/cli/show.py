@@ -11,8 +11,7 @@ from runner.model import Status
 from runner.spec import values
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from runner.model import Outcome
     from runner.store import RunRow, Store
 
 
@@ -33,6 +32,7 @@ def show(run: Annotated[str, RUN], json: Annotated[bool, JSON] = False) -> None:
         _show_steps(store, row)
     else:
         _show_end(store, row)
+    tracked.show_trials(store, row)
     _show_facts(store, row)
 
 
@@ -63,12 +63,13 @@ def _show_steps(store: Store, row: RunRow) -> None:
         [(f"  {each.path}", console.status_text(each), console.elapsed(each), _note(each)) for each in steps],
         [console.status_colour(each.status) for each in steps],
     )
-    failed = first_failed(steps)
+    failed = cause(store, row)
     if failed is None or failed.outcome is None:
         return
-    console.result(f"  {failed.path}: {failed.outcome.message}")
+    if failed.outcome.message:
+        console.result(f"  {failed.path}: {failed.outcome.message}")
     _show_last_lines(store, failed)
-    console.result(f"  log: runner logs {row.name} --step {failed.path}")
+    _show_way_on(failed, failed.outcome)
 
 
 def _note(step: RunRow) -> str:
@@ -77,10 +78,19 @@ def _note(step: RunRow) -> str:
     return f"{step.attempts} attempts" if step.attempts > 1 else ""
 
 
-def first_failed(steps: Sequence[RunRow]) -> RunRow | None:
-    """The step that failed first: what a pipeline's end is due to. None where no step failed."""
-    failed = [each for each in steps if each.status is Status.FAILED and each.kind != "trial"]
-    return min(failed, key=lambda each: each.finished or 0.0, default=None)
+def cause(store: Store, run: RunRow) -> RunRow | None:
+    """The step of a pipeline that failed first; of a sweep a trial, since it has no log itself. None: `run` by itself."""
+    from runner.sweeps.summary import sweep_row
+
+    if not run.composed and sweep_row(store, run) is None:
+        return None
+    parts = store.children(store.root_of(run))
+    failed = [each for each in parts if each.status is Status.FAILED and each.kind == "step"]
+    step = run if run.kind == "step" else min(failed, key=lambda each: each.finished or 0.0, default=None)
+    if step is None:
+        return None
+    trials = [each for each in parts if each.kind == "trial" and each.name.startswith(f"{step.name}.")]
+    return next((each for each in trials if each.status is Status.FAILED), trials[0] if trials else step)
 
 
 def _show_end(store: Store, row: RunRow) -> None:
@@ -95,9 +105,13 @@ def _show_end(store: Store, row: RunRow) -> None:
         console.result(f"  warning: {warning}")
     if outcome.process_exit == 0:
         return
-    _show_last_lines(store, row)
-    limits = row.step.limits
-    advice = console.advice(outcome, limits.memory_bytes, limits.timeout_s)
+    told = cause(store, row) or row
+    _show_last_lines(store, told)
+    _show_way_on(told, told.outcome or outcome)
+
+
+def _show_way_on(row: RunRow, outcome: Outcome) -> None:
+    advice = console.advice(row, outcome)
     console.result("  " + (f"try: {advice}        " if advice else "") + f"log: runner logs {row.name}")
 
 

@@ -232,20 +232,14 @@ def _closing(store: Store, run: RunRow, outcome: Outcome) -> None:
     for warning in outcome.warnings:
         console.say("", f"  warning: {warning}")
     if outcome.process_exit != 0:
-        limits = run.step.limits
-        if advice := console.advice(outcome, limits.memory_bytes, limits.timeout_s):
+        from runner.cli.show import cause
+
+        ended = cause(store, run) or run
+        if advice := console.advice(ended, ended.outcome or outcome):
             console.say("", f"  try: {advice}")
-        console.say("", f"  log: runner logs {run.name}{_failed_step(store, run)}")
+        console.say("", f"  log: runner logs {ended.name}")
     elif files:
         console.say("", f"runner download {run.name}")
-
-
-def _failed_step(store: Store, run: RunRow) -> str:
-    """` --step NAME` of the step that failed first; "" where there is none."""
-    from runner.cli.show import first_failed
-
-    failed = first_failed(store.children(run)) if run.composed else None
-    return f" --step {failed.path}" if failed else ""
 
 
 # -- options --------------------------------------------------------------------------------------------------------

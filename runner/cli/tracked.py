@@ -40,12 +40,18 @@ def data(store: Store, row: RunRow) -> dict[str, Any]:
     }
 
 
-def show(store: Store, row: RunRow) -> None:
-    """The same as lines below the run's own."""
-    from runner.sweeps.summary import logged, summary
+def show_trials(store: Store, row: RunRow) -> None:
+    """Of a sweep its best trial and a table of all."""
+    from runner.sweeps.summary import summary
 
     if (sweep := summary(store, row)) is not None:
         _show_trials(sweep)
+
+
+def show(store: Store, row: RunRow) -> None:
+    """Metrics and parameters as lines below the run's own."""
+    from runner.sweeps.summary import logged
+
     found = logged(store, row)
     last = {name: tracking.latest(points) for name, points in sorted(found.main.metrics.items())}
     _lines("metric", [
@@ -70,14 +76,14 @@ def _show_trials(sweep: Summary) -> None:
     if not sweep.rows:
         return
     if sweep.best is not None:
-        drawn = ", ".join(f"{name}={text}" for name, text in sweep.trials[sweep.best].parameters.items())
+        drawn = ", ".join(f"{name}={_short(text)}" for name, text in sweep.trials[sweep.best].parameters.items())
         console.result(f"  best: {sweep.rows[sweep.best].name}  {objective.metric} {sweep.value(sweep.best):.6g}"
                        f"  ({objective.goal})  {console.printable(drawn)}")  # fmt: skip
     shown = sweep.ranked()[:_MOST]
     console.table(
         ("  TRIAL", *(name.upper() for name in names), objective.metric.upper(), "STATUS", "TOOK"),
         [
-            (f"  {number}", *(console.printable(sweep.trials[number].parameters[name][:24]) for name in names),
+            (f"  {number}", *(_short(sweep.trials[number].parameters[name]) for name in names),
              "" if (value := sweep.value(number)) is None else f"{value:.6g}",
              console.status_text(sweep.rows[number]), console.elapsed(sweep.rows[number]))
             for number in shown
@@ -86,6 +92,14 @@ def _show_trials(sweep: Summary) -> None:
     )  # fmt: skip
     if len(sweep.rows) > len(shown):
         console.result(f"  and {len(sweep.rows) - len(shown)} more trials, in --json")
+
+
+def _short(text: str) -> str:
+    """A drawn value for a table: of a long number six digits, `--json` has all."""
+    try:
+        return f"{float(text):.6g}" if len(text) > 8 and "." in text else text[:24]
+    except ValueError:
+        return text[:24]
 
 
 def _plain(value: float) -> float | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -13,6 +14,9 @@ from runner.names import file_name
 
 _ALWAYS_KEPT = frozenset({"outputs", "logs", "mlflow"})
 """Collected from every script, beside the outputs that it names."""
+
+DEEPEST = 200
+"""Folders nested more than this are a script's mistake (a copy into itself); no tool could walk them to their end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +110,67 @@ def output_folder(name: str) -> str:
 
 
 def remove_tree(root: Path) -> None:
-    """Remove a folder with all that a script may have left in it, folders without permissions too. Missing is a no-op."""
+    """Remove a folder with all that a script may have left in it: folders without permissions, or a thousand deep.
+
+    Missing is a no-op, and what cannot be removed is left.
+    """
     try:
-        shutil.rmtree(root)
-    except OSError:
-        open_up(root)
-        shutil.rmtree(root, ignore_errors=True)
+        try:
+            shutil.rmtree(root)
+        except OSError:
+            with suppress(OSError):
+                open_up(root)
+            shutil.rmtree(root, ignore_errors=True)
+    except RecursionError:
+        with suppress(OSError):
+            _remove_flat(root)
+
+
+def _remove_flat(root: Path) -> None:
+    """Bring every folder up to the top and remove it there: no path gets too long, and no stack too deep."""
+    top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchmod(top, 0o700)
+        while names := _folders(top):
+            for name in names:
+                os.chmod(name, 0o700, dir_fd=top)
+                inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
+                try:
+                    for each in _folders(inner):
+                        os.chmod(each, 0o700, dir_fd=inner)  # a folder that cannot be written to cannot be moved
+                        os.rename(each, f".{os.urandom(8).hex()}", src_dir_fd=inner, dst_dir_fd=top)
+                finally:
+                    os.close(inner)
+                os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(top)
+    root.rmdir()
+
+
+def _folders(fd: int) -> list[str]:
+    """The folders in a folder, whose files are removed."""
+    with os.scandir(fd) as found:
+        entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+    for name, folder in entries:
+        if not folder:
+            os.unlink(name, dir_fd=fd)
+    return [name for name, folder in entries if folder]
 
 
 def open_up(root: Path) -> None:
-    """Give the owner access to a folder and everything below it; links are not followed."""
+    """Give the owner access to a folder and everything below it; links are not followed.
+
+    Raises:
+        OSError: its folders are nested more than `DEEPEST` times (ENAMETOOLONG).
+    """
     with suppress(OSError):
         if not root.is_symlink():
             root.chmod(root.stat().st_mode | 0o700)
-        for folder, names, files in os.walk(root):
-            for name in (*names, *files):
+    for folder, names, files in os.walk(root):
+        if folder.count(os.sep) - str(root).count(os.sep) > DEEPEST:
+            raise OSError(errno.ENAMETOOLONG, f"its folders are nested more than {DEEPEST} times", str(root))
+        for name in (*names, *files):
+            with suppress(OSError):
                 mode = os.lstat(f"{folder}/{name}").st_mode
                 wanted = 0o700 if stat.S_ISDIR(mode) else 0o400
                 if mode & wanted != wanted and not stat.S_ISLNK(mode):

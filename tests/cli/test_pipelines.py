@@ -10,6 +10,7 @@ import pytest
 from runner.api import Run
 from runner.plan import Plan, Upstream
 from runner.store import Store
+from tests.cli.test_runs import agrees, documented
 from tests.plans import accept, bash, start
 
 if TYPE_CHECKING:
@@ -121,3 +122,45 @@ def test_what_wait_shows(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(gone)
     store.close()
+
+
+SWEPT = """type: pipeline
+jobs:
+  make: {type: command, command: "echo 1 > ${{outputs.o}}", outputs: {o: {type: uri_file}}}
+  search:
+    type: sweep
+    trial: {type: command, command: "runner_log ${{search_space.x}}"}
+    sampling_algorithm: grid
+    search_space: {x: {type: choice, values: [1, 2]}}
+    objective: {goal: maximize, primary_metric: score}
+    limits: {max_total_trials: 2}
+"""
+LOGS = """echo "$(date +%s%3N) ${{search_space.x}} 1" >> "$RUNNER_TRACKING/metrics/score\""""
+
+
+def test_shapes_of_pipelines_and_sweeps_are_the_documented_ones(cli: Cli) -> None:
+    text = SWEPT.replace('"runner_log ${{search_space.x}}"', f"'{LOGS}'")
+    (cli.cwd / "p.yml").write_text(text)
+    where = ("--backend", "process", "--json")
+    agrees(cli("submit", "p.yml", *where, "--dry-run").json, documented("`submit --dry-run` of a pipeline"))
+    done = cli("submit", "p.yml", *where, "--wait", "--name", "p")
+    assert done.code == 0, done.err
+    agrees(done.json, documented("A run"))
+    assert done.json["argv"] == []
+    shown = cli("show", "p", "--json").json
+    agrees(shown, {**documented("A run"), **documented("`show` of a pipeline")})
+    for step in shown["steps"]:
+        agrees(step, documented("A run"))
+    swept = cli("show", "p.search", "--json").json
+    assert set(swept) == {*documented("A run"), *documented("`show`"), *documented("`show` of a sweep")}
+    assert set(swept["sweep"]) == {"metric", "goal", "best", "trials"}
+    assert set(swept["sweep"]["trials"][0]) == {"name", "parameters", "value", "status", "elapsed_s"}
+    why = cli("why", "p", "--json").json
+    assert [each["step"] for each in why] == ["make", "search"]
+    agrees(why[0], documented("`why`"))
+    row = documented("A registered pipeline")
+    made = cli("pipeline", "register", "p.yml", "--name", "reg", "--backend", "process", "--json").json
+    agrees(made, {**row, "new": "boolean", "notes": "array of strings"})
+    agrees(cli("pipeline", "list", "--json").json[0], row)
+    found = cli("pipeline", "show", "reg", "--json").json
+    agrees(found, {**row, "versions": "array of integers", "inputs": "object", "outputs": "array of strings"})

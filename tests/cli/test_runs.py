@@ -413,7 +413,7 @@ def test_shell_completion(cli: Cli, shell: str) -> None:
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str, "integer": int, "number": (int, float), "boolean": bool, "object": dict, "null": type(None),
-    "array of strings": list, "array of objects": list,
+    "array of strings": list, "array of objects": list, "array of integers": list,
 }  # fmt: skip
 
 

@@ -88,3 +88,18 @@ def test_bayesian_sampling_runs(cli: Cli) -> None:
     trials = cli.row("s")["sweep"]["trials"]
     assert len(trials) == 5
     assert all(0 <= int(one["parameters"]["x"]) < 9 for one in trials)
+
+
+def test_a_sweep_that_failed_leads_to_the_log_of_a_trial(cli: Cli) -> None:
+    (cli.cwd / "s.yml").write_text(
+        'type: sweep\ntrial: {command: "echo the reason; exit ${{search_space.x}}"}\nsampling_algorithm: grid\n'
+        "search_space: {x: {type: choice, values: [3, 4]}}\nobjective: {goal: maximize, primary_metric: score}\n"
+        "limits: {max_total_trials: 2, max_concurrent_trials: 1}\n"
+    )
+    done = cli("submit", "s.yml", "--backend", "process", "--wait", "--name", "s")
+    assert done.code == 3
+    for text in (done.err, cli("show", "s").out, cli("show", "s.sweep").out):
+        assert "log: runner logs s.sweep.trial_0\n" in text
+    assert "    the reason\n" in cli("show", "s").out
+    assert cli("status", "s").out.startswith("s  Failed")
+    assert "2/2" in cli("list").out, "the trials are counted"

@@ -84,7 +84,7 @@ def test_outputs_reach_the_steps_that_need_them_and_the_pipeline(bench: Bench, t
     assert text(run) == "[two] 1\n"
     assert text(run, "two") == "1\n"
     assert run.outputs() == [("final/sum", 4)]
-    assert run.download(tmp_path / "to", "final") == ["sum"]
+    assert run.download(str(tmp_path / "to"), "final") == ["sum"]
     assert (tmp_path / "to" / "sum").read_text() == "1\n1\n"
 
 

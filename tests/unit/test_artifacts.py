@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from runner.artifacts import collect, copy_out, listing, prepare
 from runner.backends.base import Box
 from runner.errors import SpecError
+from runner.store import remove_tree
 
 
 @pytest.fixture
@@ -201,6 +203,42 @@ def test_a_read_only_output_is_kept_and_can_be_read(code: Path, box: Box, tmp_pa
 
 
 # -- downloading ----------------------------------------------------------------------------------------------------
+
+
+def deep(root: Path, count: int) -> None:
+    """Folders in folders, as a script makes them that copies a folder into itself."""
+    top = os.open(root, os.O_RDONLY)
+    for number in range(count):
+        os.mkdir("d", dir_fd=top)
+        inner = os.open("d", os.O_RDONLY, dir_fd=top)
+        os.mkdir("beside", 0o000, dir_fd=inner)
+        os.close(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=inner))
+        if number % 100 == 50:
+            os.fchmod(top, 0o500)
+        os.close(top)
+        top = inner
+    os.close(top)
+
+
+def test_folders_without_end_are_an_error_of_the_output_and_can_be_removed(
+    code: Path, box: Box, tmp_path: Path
+) -> None:
+    prepare(box, code, {"model": None})
+    deep(box.outputs / "model", 1500)
+    with pytest.raises(OSError, match="nested") as caught:
+        collect(box, code, tmp_path / "kept", {"model": None})
+    assert caught.value.errno == errno.ENAMETOOLONG
+    remove_tree(box.root)
+    assert not box.root.exists()
+
+
+def test_folders_without_end_elsewhere_are_not_walked(code: Path, box: Box, tmp_path: Path) -> None:
+    prepare(box, code, {})
+    deep(box.work, 1500)
+    warnings = collect(box, code, tmp_path / "kept", {})
+    assert "not kept" in warnings[0]
+    remove_tree(box.root)
+    assert not box.root.exists()
 
 
 @pytest.fixture

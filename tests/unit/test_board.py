@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner import console
 from runner.cli import board
 from runner.model import Status
 from runner.plan import Plan
@@ -102,13 +101,3 @@ def test_a_dumb_terminal_gets_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "\x1b" not in terminal.getvalue()
     assert log.getvalue() == b"[one] 1\n"
     store.close()
-
-
-def test_what_a_line_comes_to() -> None:
-    assert console.last_state("\r 5%\r10%\r") == "10%"
-    assert console.last_state("\x1b[1;31ma\x1b[0m\tb\x1b]0;title\x07c") == "a       bc"
-    assert console.last_state("\x1b[") == "?["
-    assert console.clipped("a一二三", 4) == "a一"
-    assert console.clipped("abc", 2) == "ab"
-    assert console.shortened("abcdefghij", 7) == "abc…hij"
-    assert console.shortened("abc", 3) == "abc"
