@@ -25,9 +25,9 @@ MAX_BYTES = 1 << 20
 """A hand-written file is far below; a data file given by mistake is above."""
 MAX_NODES = 100_000
 """After alias expansion: nine lines of aliases can stand for a billion values."""
-_REPEATED = 2
-"""So many values may come by aliases and merges for each that is written, beyond the first MAX_NODES: a pipeline's steps may
-share what they have in common, and a small file cannot stand for a large one."""
+_REPEATED = 20
+"""So many values may come by aliases and merges for each mapping or list that is written, beyond the first MAX_NODES: the
+steps of a pipeline may share what they have in common, and a small file cannot stand for a large one."""
 LARGE_BYTES = 16 << 20
 LARGE_NODES = 2_000_000
 """Of files that programs write too: a pipeline of 10,000 steps has 2 MB and 300,000 values."""
@@ -318,7 +318,7 @@ class _Builder:
 
     def _repeat(self, node: yaml.Node, path: KeyPath, values: int) -> None:
         self._again += values
-        allowed = MAX_NODES + _REPEATED * max(self._count - self._again, 0)
+        allowed = MAX_NODES + _REPEATED * len(self._seen)
         if self._again > allowed:
             raise self._error(node, path, f"more than {allowed} values once its aliases are expanded")
 

@@ -33,7 +33,13 @@ def test_what_a_job_may_not_read(own_home: Path) -> None:
     for path in ("/", "/etc/shadow", "/proc/1/environ", "/run", "/dev", own_home, own_home.parent, own_home / ".ssh/id",
                  own_home / "work/link", own_home / "work/link/id", own_home / ".aws/credentials"):  # fmt: skip
         assert refused_as_input(Path(path)), path
-    for path in (own_home / "work", own_home / "work/data", own_home / ".cache", Path("/dev/shm/x"), Path("/usr/share")):
+    for path in (
+        own_home / "work",
+        own_home / "work/data",
+        own_home / ".cache",
+        Path("/dev/shm/x"),
+        Path("/usr/share"),
+    ):
         assert refused_as_input(path) is None, path
 
 
