@@ -62,10 +62,13 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copy2(Path(folder, name), place / name, follow_symlinks=False)
 
 
-def collect(box: Box, code: Path | None, target: Path, outputs: dict[str, str | None]) -> list[str]:
+def collect(box: Box, code: Path | None, target: Path, outputs: dict[str, str | None], run: str = "") -> list[str]:
     """Move `./outputs`, `./logs`, the named outputs and what was logged into `target`; warnings, one for each kind of loss.
 
     May be called again after a kill at any moment: what was moved stays moved.
+
+    Args:
+        run: its name, by which the store of what it logged is known.
 
     Raises:
         OSError: the target cannot be written.
@@ -83,7 +86,8 @@ def collect(box: Box, code: Path | None, target: Path, outputs: dict[str, str | 
         elif source.is_symlink() or source.exists() or not plain_folder(source.parent):
             warnings.append(f"{name} was not collected: the script replaced the folder by something else")
     if plain_folder(box.tracking):
-        _keep_logged(box.tracking, target)
+        if not tracking.untouched(box.tracking, run):
+            _keep_logged(box.tracking, target)
     elif os.path.lexists(box.tracking):
         warnings.append("metrics were not collected: the script replaced their folder by something else")
     warnings += _scrub(target)
@@ -125,14 +129,15 @@ def _scrub(root: Path) -> list[str]:
     dropped = []
     for folder, names, files in os.walk(root):
         for name in (*names, *files):
+            mode = os.lstat(f"{folder}/{name}").st_mode
+            if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+                continue
             path = Path(folder, name)
-            mode = path.lstat().st_mode
             relative = path.relative_to(root)
+            inside = False
             if stat.S_ISLNK(mode):
                 # Relative to the output's own folder: an output must not reach into another either.
                 inside = stays_inside(root / relative.parts[0], str(Path(*relative.parts[1:])), str(path.readlink()))
-            else:
-                inside = stat.S_ISREG(mode) or stat.S_ISDIR(mode)
             if not inside:
                 path.unlink()
                 dropped.append(str(relative))

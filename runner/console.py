@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, TextIO
+from unicodedata import combining, east_asian_width
 
 from runner.model import Reason, Status
 from runner.spec.values import human_size, human_time
@@ -120,6 +122,34 @@ def paint(text: str, colour: str | None, stream: TextIO | None = None) -> str:
 def printable(text: str) -> str:
     """Text that a script or a file's name brought, without what would move the cursor or colour the terminal."""
     return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\\\)?|[@-Z\\^_])")
+
+
+def last_state(line: str) -> str:
+    """What a terminal would show of a line at its end: without colours, and of a progress bar only where it stands."""
+    plain = _ESCAPES.sub("", line).expandtabs().rstrip("\r")
+    return printable(plain.rpartition("\r")[2])
+
+
+def shortened(name: str, width: int) -> str:
+    """The name, without its middle where it is longer: both ends of a step's name tell it from others."""
+    if len(name) <= width:
+        return name
+    head = (width - 1) // 2
+    return f"{name[:head]}…{name[len(name) - (width - 1 - head) :]}"
+
+
+def clipped(text: str, width: int) -> str:
+    """As much of the text as fits into so many columns of a terminal, where a Chinese character takes two."""
+    if text.isascii():
+        return text[:width]
+    for index, char in enumerate(text):
+        width -= 0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1
+        if width < 0:
+            return text[:index]
+    return text
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], colours: Sequence[str | None] = ()) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,7 +11,7 @@ from runner.job import Environment
 from runner.snapshot import too_wide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from runner.docker_api.containers import Engine
@@ -53,11 +54,12 @@ def beside(script: Path, image: str | None, libs: Path | None, say: Say) -> Envi
     return Environment(libs=libs) if libs is not None else None
 
 
-def mapped(environment: Environment | None, lookup: Lookup) -> Environment | None:
+def mapped(environment: Environment | None, lookup: Lookup, *, images: bool = True) -> Environment | None:
     """The environment with what runner.yaml says for its name, or for its image, in the place of that name or image.
 
     Args:
         lookup: from a name to what `environments:` maps it to; None: to nothing.
+        images: whether the backend runs in images; decides what the error shows to add.
 
     Raises:
         SpecError: a name that only Azure ML knows is not mapped; shows the line to add.
@@ -68,42 +70,33 @@ def mapped(environment: Environment | None, lookup: Lookup) -> Environment | Non
     found = lookup(name) if name is not None else None
     if found is None:
         if environment.reference is not None:
-            raise _unmapped(environment)
+            raise _unmapped(environment, images=images)
         return environment
     if environment.conda is None or found.local:
         return Environment(image=found.image, libs=found.libs, local=found.local, where=environment.where)
     if found.image is None:
         raise environment.where.error(
             f"{name} is mapped to a libs file, and conda_file goes on top of an image",
-            f"map it to an image: environments: {{{name!r}: {{image: …}}}}",
+            f"map it to an image: environments: {{{json.dumps(name, ensure_ascii=False)}: {{image: …}}}}",
         )
     return replace(environment, image=found.image)
 
 
-def check_local(environments: Iterable[Environment | None]) -> None:
-    """Refuse what a backend without images cannot give: every environment that is named and not mapped to `local: true`.
+def check_local(environment: Environment | None) -> None:
+    """Refuse what a backend without images cannot give: an environment that is named and not mapped to `local: true`.
 
     Raises:
-        CapabilityError: with one line for each.
+        SpecError: with the line of runner.yaml that has it run on this machine as it is.
     """
-    refused: dict[str, tuple[str, str]] = {}
-    for environment in environments:
-        if environment is not None and not environment.local:
-            place = f"{environment.where}: " if str(environment.where) else ""
-            refused.setdefault(shown(environment), (place, _way_out(environment)))
-    if len(refused) == 1:
-        [(name, (place, way_out))] = refused.items()
-        raise CapabilityError(f"{place}{name}: backend process runs in no image", way_out)
-    if refused:
-        lines = [f"{place}{name} → {way_out}" for name, (place, way_out) in refused.items()]
-        raise CapabilityError(f"{len(lines)} environments are asked for, and backend process runs in no image", *lines)
+    if environment is not None and not environment.local:
+        raise environment.where.error(f"{shown(environment)}: backend process runs in no image", _way_out(environment))
 
 
 def _way_out(environment: Environment) -> str:
     name = environment.reference or environment.image
     if name is None:
         return "--backend docker, or install what it holds on this machine and leave it out"
-    return f"--backend docker, or in runner.yaml: environments: {{{name!r}: {{local: true}}}}"
+    return f"--backend docker, or in runner.yaml: environments: {{{json.dumps(name, ensure_ascii=False)}: {{local: true}}}}"
 
 
 def shown(environment: Environment) -> str:
@@ -178,7 +171,7 @@ def _check_one(environment: Environment | None) -> None:
             "map the environment to an image or a libs file in runner.yaml, or run with --backend process",
         )
     if environment.reference is not None:
-        raise _unmapped(environment)
+        raise _unmapped(environment, images=True)
     if environment.libs is not None and not environment.libs.is_file():
         raise where.error(f"no such libs file: {environment.libs}")
     if environment.conda is not None and environment.image is None:
@@ -195,11 +188,12 @@ def _check_one(environment: Environment | None) -> None:
         read(environment.context, environment.dockerfile, where)
 
 
-def _unmapped(environment: Environment) -> SpecError:
+def _unmapped(environment: Environment, *, images: bool) -> SpecError:
     name = environment.reference
+    example = "{libs: libs.yaml}" if images else "{local: true}"
     return environment.where.error(
         f"{name} is not mapped",
-        f"in runner.yaml: environments: {{{name!r}: {{libs: libs.yaml}}}}, or {{image: …}}",
+        f"runner.yaml: environments: {{{json.dumps(name, ensure_ascii=False)}: {example}}}",
     )
 
 

@@ -29,10 +29,15 @@ _MARGIN_S = 1.0
 """An end is seen so long after the time that it bears, on a busy machine; at the end of all, every step is looked at."""
 
 _BLOCK = 1 << 18
+_LINE = 1 << 20
+"""A longer line is broken: a script that never ends its line must not be held in memory whole, and copied for each block."""
+
+_SHOWN = 4096
+"""Of a line that a step has begun, as much as anybody could see."""
 
 
 class Prefixer:
-    """Puts a text before each line of a stream of bytes that comes in pieces."""
+    """Puts a text before each line of a stream of bytes that comes in pieces. One of more than 1 MiB becomes several."""
 
     def __init__(self, step: str) -> None:
         self._prefix = f"[{step}] ".encode()
@@ -41,8 +46,15 @@ class Prefixer:
     def feed(self, block: bytes) -> bytes:
         """The whole lines that are there now, each with its prefix."""
         lines, newline, rest = (self._part + block).rpartition(b"\n")
+        if len(rest) > _LINE:
+            lines, newline, rest = lines + newline + rest, b"\n", b""
         self._part = rest
         return b"".join(self._prefix + line + b"\n" for line in lines.split(b"\n")) if newline else b""
+
+    @property
+    def begun(self) -> bytes:
+        """The end of the line that has no end yet."""
+        return self._part[-_SHOWN:]
 
     def close(self) -> bytes:
         """What is left of a line without an end, which it is given."""
@@ -120,6 +132,11 @@ class _Open:
             self._fd = None
         return self._prefixer.close()
 
+    @property
+    def begun(self) -> bytes:
+        """Of the line that has no end yet, what a terminal could show."""
+        return self._prefixer.begun
+
     def _open(self) -> bool:
         path = self._store.folder(self.step.name).attempt(self._number).log
         with suppress(FileNotFoundError):
@@ -158,6 +175,11 @@ class Follower:
                 opened.close()
             if self._gone is not None:
                 os.close(self._gone)
+
+    def unfinished(self, path: str) -> bytes:
+        """Of the line that a running step has begun and not ended, the last 4 KiB."""
+        opened = self._open.get(path)
+        return opened.begun if opened else b""
 
     def _begin_late(self) -> None:
         for step in self._store.moving(self._run):

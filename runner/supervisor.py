@@ -177,6 +177,8 @@ def main() -> None:
     """Entry of a spawned supervisor: `python -m runner.supervisor HOME NAME`, secrets as JSON on stdin."""
     secrets = json.load(sys.stdin)
     supervise(Path(sys.argv[1]), sys.argv[2], secrets)
+    sys.stderr.flush()
+    os._exit(0)  # as where it was forked: a copy that hangs and was given up must not be waited for
 
 
 if __name__ == "__main__":

@@ -111,6 +111,14 @@ def canceled(by: str, *, signal: str | None = None) -> Outcome:
     )  # fmt: skip
 
 
+def copy_canceled(outcome: Outcome, by: str) -> Outcome:
+    """Row E3 of a step whose script had completed, while its outputs were being copied elsewhere."""
+    return replace(
+        outcome, reason=Reason.CANCELED, process_exit=143, exit_code=None, cancel=Cancel(by, "SIGTERM"),
+        message="canceled while its outputs were being copied to where they were asked for", origin=Origin.EXECUTOR,
+    )  # fmt: skip
+
+
 def start_failed(error: str) -> Outcome:
     """Row E1: the engine could not start it."""
     return Outcome(Reason.START_FAILED, 125, f"the engine could not start it: {error}", origin=Origin.EXECUTOR)

@@ -14,11 +14,13 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.backends import cgroups, secretfile
 from runner.backends.base import Capabilities, Handle, Layout, Observation, Phase
+from runner.backends.forks import ForkServer
 from runner.bootstrapper import COMPILED, arguments, final_outcome, read_record, staged
 from runner.errors import UnavailableError
 
@@ -51,6 +53,9 @@ class ProcessBackend:
         self._children: dict[Handle, subprocess.Popen[bytes]] = {}
         self._copiers: dict[Handle, subprocess.Popen[bytes]] = {}
         self._pidfds: dict[Handle, int] = {}
+        self._submitted = 0
+        self._server: ForkServer | None = None
+        self._forked: dict[Handle, tuple[ForkServer, int]] = {}
         self.capabilities = cgroups.capabilities(_CAPABILITIES)
 
     # -- pure -----------------------------------------------------------------------------------------------------
@@ -102,19 +107,40 @@ class ProcessBackend:
             cgroups.make(task.key, task.limits)
             log, copier = _copier(task.log)
             try:
-                child = subprocess.Popen(
-                    rendered["argv"], cwd=str(rendered["cwd"]), env={**os.environ, **_strings(rendered["env"])},  # type: ignore[call-overload]
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=(lock,),
-                )  # fmt: skip
+                handle = self._fork(task, rendered, log, lock) or self._spawn(task, rendered, log, lock)
             finally:
                 os.close(log)
         finally:
             os.close(lock)
-        handle = _handle(child.pid, _start_time(child.pid), task)
-        self._children[handle] = child
         self._copiers[handle] = copier
         self._tasks[handle] = task
+        self._submitted += 1
+        return handle
+
+    def _spawn(self, task: Task, rendered: Mapping[str, object], log: int, lock: int) -> Handle:
+        """Start the bootstrapper as a program."""
+        child = subprocess.Popen(
+            rendered["argv"], cwd=str(rendered["cwd"]), env={**os.environ, **_strings(rendered["env"])},  # type: ignore[call-overload]
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=(lock,),
+        )  # fmt: skip
+        handle = _handle(child.pid, _start_time(child.pid), task)
+        self._children[handle] = child
         self._open(handle, child.pid)
+        return handle
+
+    def _fork(self, task: Task, rendered: Mapping[str, object], log: int, lock: int) -> Handle | None:
+        """Start the bootstrapper by the fork server, which pays from the second task on; None: it has to be spawned."""
+        if not self._submitted or (self._server is not None and not self._server.alive):
+            return None  # one that was killed or failed might do so again
+        argv = rendered["argv"]
+        assert isinstance(argv, list)  # noqa: S101 - see `render`
+        self._server = self._server or ForkServer(Path(argv[3]))
+        forked = self._server.start(argv[4:], _strings(rendered["env"]), cwd=str(rendered["cwd"]), log=log, lock=lock)
+        if forked is None:  # it may have begun: the next try looks for it first
+            raise UnavailableError(f"the process that starts tasks ended while it was to start {task.key}")
+        handle = _handle(forked.pid, forked.start, task)
+        self._forked[handle] = self._server, forked.number
+        self._pidfds[handle] = forked.pidfd
         return handle
 
     def find(self, task: Task) -> Handle | None:
@@ -153,14 +179,21 @@ class ProcessBackend:
     def _observe(self, handle: Handle) -> Observation | None:
         if (child := self._children.get(handle)) is not None:
             code = child.poll()
-            if code is None:
-                return Observation(Phase.RUNNING)
-            return Observation(Phase.ENDED, exit_code=max(code, 0) if code >= 0 else None,
-                               killed_by=-code if code < 0 else None)  # fmt: skip
+            return Observation(Phase.RUNNING) if code is None else _ended(code)
+        if (forked := self._forked.get(handle)) is not None:
+            return self._observe_forked(handle, *forked)
         if handle not in self._tasks:
             return None
         # Not our child, so its exit code is not ours to see: without a final record it is lost.
         return Observation(Phase.RUNNING) if _alive(*_parts(handle)) else Observation(Phase.ENDED, lost=True)
+
+    def _observe_forked(self, handle: Handle, server: ForkServer, number: int) -> Observation:
+        poller = select.poll()
+        poller.register(self._pidfds[handle], select.POLLIN)
+        if not poller.poll(0):
+            return Observation(Phase.RUNNING)
+        status = server.status(number)
+        return Observation(Phase.ENDED, lost=True) if status is None else _ended(os.waitstatus_to_exitcode(status))
 
     def wait(self, timeout: float) -> None:
         """Sleep until a process ends, or for `timeout` seconds. Logs need no copying: the script writes the file."""
@@ -189,16 +222,20 @@ class ProcessBackend:
 
     def remove(self, handle: Handle) -> None:
         """Free the control group and descriptors."""
-        self._tasks.pop(handle, None)
+        task = self._tasks.pop(handle, None)
         self._forget(handle)
         key = handle.split(":", 3)[3]
-        cgroups.remove(key)
-        secretfile.remove(key)
+        if task is None or cgroups.folders(key, task.limits):
+            cgroups.remove(key)
+        if task is None or task.secrets != {}:
+            secretfile.remove(key)
 
     def _forget(self, handle: Handle) -> None:
         for children in (self._children, self._copiers):
             if (child := children.pop(handle, None)) is not None and child.poll() is None:
                 child.returncode = 0  # it cannot be waited for; not our concern any more
+        if (forked := self._forked.pop(handle, None)) is not None:
+            forked[0].forget(forked[1])
         if (fd := self._pidfds.pop(handle, None)) is not None:
             os.close(fd)
 
@@ -211,6 +248,10 @@ class ProcessBackend:
             child.returncode = child.returncode if child.returncode is not None else 0  # no ResourceWarning: meant
         self._children.clear()
         self._copiers.clear()
+        self._forked.clear()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
 
 def _copier(log: Path) -> tuple[int, subprocess.Popen[bytes]]:
@@ -264,6 +305,11 @@ def _lock(task: Task) -> int | None:
     return fd
 
 
+def _ended(code: int) -> Observation:
+    """code: as `subprocess` has it, negative for a signal."""
+    return Observation(Phase.ENDED, exit_code=code if code >= 0 else None, killed_by=-code if code < 0 else None)
+
+
 def _strings(value: object) -> dict[str, str]:
     return value if isinstance(value, dict) else {}
 
@@ -307,6 +353,7 @@ def _alive(pid: int, start: int, boot: str) -> bool:
     return fields[0] not in "ZX" and int(fields[19]) == start
 
 
+@cache
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 

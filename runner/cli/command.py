@@ -18,7 +18,7 @@ _EPILOG = (
     "memory or killed, 143 canceled, 125 where there is none). Else: 0 done, 2 usage, 3 wrong file or value, 4 not "
     "found, 5 conflict, 6 the backend cannot, 7 code folder, 8 backend, 9 unreachable, 10 build, 11 image, 12 run store, "
     "70 fault of runner, 130 Ctrl-C; `build` and `push` also 143 SIGTERM, 129 SIGHUP. RUN is a name, its unique beginning, "
-    "or @last."
+    "or @last; a step of a pipeline is RUN.STEP."
 )
 
 _COMMANDS = {
@@ -91,7 +91,7 @@ def _group() -> None:
 
 
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    """Build an image with your libraries, run your script in it anywhere, and learn the whole truth about its end."""
+    """Build an image with your libraries, run scripts and pipelines in it, and learn the whole truth about their end."""
     if version:
         from importlib.metadata import version as of
 

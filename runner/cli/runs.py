@@ -51,16 +51,16 @@ def wait(
 
 
 def _steps(store: Store, row: RunRow) -> str:
-    """`  3/7 steps` of a pipeline that has not ended."""
+    """`  3/7 steps` of a pipeline that has not ended; of a sweep the trials that have begun."""
     if not row.composed or row.status.terminal:
         return ""
     done, count = progress(store, row)
-    return f"  {done}/{count} steps"
+    return f"  {done}/{count} {'trials' if row.kind == 'sweep' else 'steps'}"
 
 
 def progress(store: Store, row: RunRow) -> tuple[int, int]:
-    """(steps that have ended, steps) of a pipeline."""
-    counts = store.counts(row)
+    """(steps that have ended, steps) of a pipeline; of a sweep by itself its trials, of those that have begun."""
+    counts = store.counts(row, trials=row.kind == "sweep")
     return sum(n for status, n in counts.items() if status.terminal), sum(counts.values())
 
 

@@ -63,7 +63,7 @@ def _show_steps(store: Store, row: RunRow) -> None:
         [(f"  {each.path}", console.status_text(each), console.elapsed(each), _note(each)) for each in steps],
         [console.status_colour(each.status) for each in steps],
     )
-    failed = _first_failed(steps)
+    failed = first_failed(steps)
     if failed is None or failed.outcome is None:
         return
     console.result(f"  {failed.path}: {failed.outcome.message}")
@@ -77,8 +77,9 @@ def _note(step: RunRow) -> str:
     return f"{step.attempts} attempts" if step.attempts > 1 else ""
 
 
-def _first_failed(steps: Sequence[RunRow]) -> RunRow | None:
-    failed = [each for each in steps if each.status is Status.FAILED]
+def first_failed(steps: Sequence[RunRow]) -> RunRow | None:
+    """The step that failed first: what a pipeline's end is due to. None where no step failed."""
+    failed = [each for each in steps if each.status is Status.FAILED and each.kind != "trial"]
     return min(failed, key=lambda each: each.finished or 0.0, default=None)
 
 
@@ -117,7 +118,7 @@ def _show_facts(store: Store, row: RunRow) -> None:
         ("description", row.description),
         ("tags", ", ".join(f"{key}={value}" for key, value in row.tags.items())),
         ("image", " ".join(part for part in (row.image_name, (row.image or "")[:19]) if part)),
-        ("command", " ".join(row.step.argv)),
+        ("command", "" if row.composed else " ".join(row.step.argv)),
         ("created", console.local_time(row.created)),
         ("finished", console.local_time(row.finished)),
         ("attempts", str(row.attempts) if row.attempts > 1 else ""),

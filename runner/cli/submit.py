@@ -83,7 +83,7 @@ def submit(  # noqa: PLR0917 - the signature is the command line
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; start nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> int:
-    """Run a script. What follows `--` is the script's, untouched: runner submit train.R --wait -- --rounds 50."""
+    """Run a script, a job or a pipeline. What follows `--` is the script's: runner submit train.R --wait -- --rounds 50."""
     from runner.api import parse_reason
     from runner.cli import submit_job
     from runner.model import Limits, RetryPolicy
@@ -235,9 +235,17 @@ def _closing(store: Store, run: RunRow, outcome: Outcome) -> None:
         limits = run.step.limits
         if advice := console.advice(outcome, limits.memory_bytes, limits.timeout_s):
             console.say("", f"  try: {advice}")
-        console.say("", f"  log: runner logs {run.name}")
+        console.say("", f"  log: runner logs {run.name}{_failed_step(store, run)}")
     elif files:
         console.say("", f"runner download {run.name}")
+
+
+def _failed_step(store: Store, run: RunRow) -> str:
+    """` --step NAME` of the step that failed first; "" where there is none."""
+    from runner.cli.show import first_failed
+
+    failed = first_failed(store.children(run)) if run.composed else None
+    return f" --step {failed.path}" if failed else ""
 
 
 # -- options --------------------------------------------------------------------------------------------------------

@@ -6,7 +6,9 @@ asked and written by the caller's thread alone, with the transactions that are m
 
 from __future__ import annotations
 
+import errno
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -46,14 +48,18 @@ class Taken:
 
 
 class StepCache:
-    """What one supervisor knows of the steps of its plan."""
+    """What one supervisor knows of the steps of its plan.
 
-    def __init__(self, store: Store, root: RunRow, plan: Plan) -> None:
+    Args:
+        isolates: the backend keeps scripts from writing to their inputs, but for those that say so.
+    """
+
+    def __init__(self, store: Store, root: RunRow, plan: Plan, *, isolates: bool) -> None:
         self._store, self._root, self._plan = store, root, plan
         self._digests = Digests(store.cache / "digests")
         self._threads: ThreadPoolExecutor | None = None
         self._steps = {step.name: step for step in plan.steps}
-        self._shared = _written_to(plan)
+        self._exposed = _exposed(plan, isolates=isolates)
         # Asked once each: thousands of equal steps would make the store look through each other's rows.
         self._any: dict[str, bool] = {}
         self._candidates: dict[str, list[Taken]] = {}
@@ -97,7 +103,7 @@ class StepCache:
         """Lay the first of these that is whole into the step's folder."""
         target = self._store.folder(row.name).attempt(1)
         pairs = [(self._attempt(each.earlier), each) for each in found]
-        return self._submit(self._first, pairs, target, self._shared.get(plan_step.name, ()), strict)
+        return self._submit(self._first, pairs, target, self._exposed.get(plan_step.name, ()), strict)
 
     def _first(
         self, found: list[tuple[AttemptFolder, Taken]], target: AttemptFolder, copied: tuple[str, ...], strict: bool
@@ -126,12 +132,16 @@ class StepCache:
         attempt = self._store.folder(row.name).attempt(number)
         completed = outcome.status is Status.COMPLETED
         if completed:
-            self._outputs[plan_step.name] = self._submit(_left, attempt, tuple(plan_step.step.outputs))
+            left: Mapping[str, taking.Entry] | None = None
+            with suppress(OSError):  # Listed before any other step can begin, since one might write to it.
+                left = taking.listing(attempt.artifacts)
+            self._outputs[plan_step.name] = self._submit(_left, attempt, left, tuple(plan_step.step.outputs))
         if completed or outcome.status is Status.FAILED:
             before = self._begun.pop(plan_step.name, None)
             after = self._fields(plan_step, step)
             outputs = self._outputs[plan_step.name] if completed else None
-            ended = self._submit(_judged, before, after, outputs, reuse.obstacle(plan_step) is None)
+            given = self._exposed_to(plan_step)
+            ended = self._submit(_judged, before, after, outputs, given, reuse.obstacle(plan_step) is None)
             self._ended.append((row, plan_step, ended))
 
     def settle(self) -> bool:
@@ -172,10 +182,15 @@ class StepCache:
         if found is None:
             row = self._store.child(self._root, name)
             known = self._store.output_digests(row)
-            outputs = tuple(self._steps[name].step.outputs)
-            found = _done(known) if known is not None else self._submit(_left, self._attempt(row), outputs)
+            outputs, attempt = tuple(self._steps[name].step.outputs), self._attempt(row)
+            found = _done(known) if known is not None else self._submit(_left, attempt, None, outputs)
             self._outputs[name] = found
         return found
+
+    def _exposed_to(self, plan_step: PlanStep) -> list[AttemptFolder]:
+        """What others left for the step, where a step could have written to it."""
+        found = {up.step for up in plan_step.upstream.values() if up.output in self._exposed.get(up.step, ())}
+        return [self._attempt(self._store.child(self._root, name)) for name in found]
 
     def _attempt(self, row: RunRow) -> AttemptFolder:
         return self._store.folder(row.name).attempt(max(1, row.attempts))
@@ -188,29 +203,49 @@ class StepCache:
         return self._threads.submit(task, *args, **options)
 
 
-def _left(attempt: AttemptFolder, outputs: tuple[str, ...]) -> Mapping[str, str]:
-    """List what a step left, and read its outputs."""
-    taking.write_listing(attempt, taking.listing(attempt.artifacts))
+def _left(
+    attempt: AttemptFolder, before: Mapping[str, taking.Entry] | None, outputs: tuple[str, ...]
+) -> Mapping[str, str]:
+    """Read what a step left, and keep the listing of it.
+
+    Args:
+        before: the listing as it was when the step ended; None: nobody made one.
+
+    Raises:
+        OSError: somebody has written to it since then, or it cannot be read.
+    """
+    before = taking.listing(attempt.artifacts) if before is None else before
     plain = Digests(None)
-    return {name: plain.of(attempt.output(name)) for name in outputs if attempt.output(name).exists()}
+    found = {name: plain.of(attempt.output(name)) for name in outputs if attempt.output(name).exists()}
+    if taking.listing(attempt.artifacts) != before:
+        raise OSError(errno.ESTALE, "it was written to after its step had ended", str(attempt.artifacts))
+    taking.write_listing(attempt, before)
+    return found
 
 
 def _judged(
-    before: Future[Fields] | None, after: Future[Fields], outputs: Future[Mapping[str, str]] | None, reusable: bool
+    before: Future[Fields] | None,
+    after: Future[Fields],
+    outputs: Future[Mapping[str, str]] | None,
+    given: list[AttemptFolder],
+    reusable: bool,
 ) -> tuple[Fields, str | None, Mapping[str, str] | None]:
-    """The fields, the key if the step may be reused, and its outputs. Inputs that changed while it ran decided nothing."""
+    """The fields, the key if the step may be reused, and its outputs. Inputs that changed while it ran decided nothing.
+
+    given: what other steps left for it, which this or a further step may have written to.
+    """
     fields = after.result()
     left = None if outputs is None else outputs.result()
-    same = before is not None and before.result() == fields
+    same = before is not None and before.result() == fields and all(map(taking.untouched, given))
     return fields, reuse.key(fields) if reusable and same and left is not None else None, left
 
 
-def _written_to(plan: Plan) -> dict[str, tuple[str, ...]]:
-    """The outputs of each step that another step may write to."""
+def _exposed(plan: Plan, *, isolates: bool) -> dict[str, tuple[str, ...]]:
+    """The outputs of each step that another step could write to, by its right or because nothing keeps it from it."""
     found: dict[str, tuple[str, ...]] = {}
     for step in plan.steps:
-        for name in step.step.writable:
-            if (up := step.upstream.get(name)) is not None:
+        for name, up in step.upstream.items():
+            if not isolates or name in step.step.writable:
                 found[up.step] = (*found.get(up.step, ()), up.output)
     return found
 

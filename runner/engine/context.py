@@ -10,10 +10,10 @@ from runner.engine.trash import Trash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from concurrent.futures import Future
     from pathlib import Path
 
     from runner.backends.base import Backend
+    from runner.engine.publish import Copying
     from runner.model import Outcome, Step
     from runner.store import RunRow, Store
 
@@ -88,9 +88,9 @@ class Context:
             return None
         return {name: self.secrets[name] for name in step.secrets}
 
-    def publish(self, run: RunRow, step: Step, number: int) -> Future[str | None]:
-        """Copy what attempt `number` of a step left to where it was asked for; the result is what went wrong, or None."""
+    def publish(self, run: RunRow, step: Step, number: int) -> Copying:
+        """Begin to copy what attempt `number` of a step left to where it was asked for."""
         kept = self.store.folder(run.name).attempt(number)
         sources = {name: kept.output(name) / (name if name in step.files else "") for name in step.publish}
         targets = {name: target.replace("${{name}}", run.name) for name, target in step.publish.items()}
-        return self.publisher.start(sources, targets)
+        return self.publisher.start(sources, targets, step.limits.grace_s)

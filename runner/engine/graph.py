@@ -51,7 +51,7 @@ class GraphDriver:
         self._steps = {each.name: each for each in plan.steps}
         self._progress = Progress(plan.steps)
         self._pools = Pools(plan.pools)
-        self._cache = StepCache(context.store, run, plan)
+        self._cache = StepCache(context.store, run, plan, isolates=context.backend.capabilities.isolates)
         self._running: dict[str, tuple[Driver, RunRow]] = {}
         self._cleaning: deque[StepDriver] = deque()
         self._attempts: dict[str, int] = {}
@@ -129,7 +129,7 @@ class GraphDriver:
             self._ends.clear()
         settled = self._cache.settle()
         if not self._progress.left and not self._cleaning:
-            if not settled:
+            if not settled and "" not in self._context.cancels.by:  # who cancels does not wait for 100 GB to be read
                 return _SETTLE_S
             if not self._context.trash.empty():
                 return _TRASH_S
@@ -237,9 +237,11 @@ class GraphDriver:
             number = ran.number
             if not ran.done:
                 self._cleaning.append(ran)
+        self._ended(
+            name, driver.outcome, number
+        )  # first: what follows must not be lost if the store cannot be read now
         if not (isinstance(driver, ReusingDriver) and driver.reused):
             self._cache.ended(row, plan_step, self._with_inputs(plan_step)[0], driver.outcome, number)
-        self._ended(name, driver.outcome, number)
 
     def _settle(self, plan_step: PlanStep, outcome: Outcome) -> None:
         """A step that got room ended before anything of it ran."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runner.errors import RunnerError
@@ -14,6 +16,22 @@ if TYPE_CHECKING:
 _AT_ONCE = 4
 
 
+@dataclass(slots=True)
+class Copying:
+    """A copy under way. copied: what went wrong, or None. grace_s: how long it may go on after a cancel."""
+
+    copied: Future[str | None]
+    grace_s: float
+    _asked: float | None = None
+
+    def given_up(self, *, canceled: bool) -> bool:
+        """Whether it is waited for no longer: a storage that hangs must not make a canceled run last for ever."""
+        if not canceled or self.copied.done():
+            return False
+        self._asked = self._asked or time.monotonic()
+        return time.monotonic() - self._asked >= self.grace_s
+
+
 class Publisher:
     """Hands outputs to `publish`. The threads are made with the first of them."""
 
@@ -21,12 +39,12 @@ class Publisher:
         self._publish = publish
         self._threads: ThreadPoolExecutor | None = None
 
-    def start(self, sources: Mapping[str, Path], targets: Mapping[str, str]) -> Future[str | None]:
-        """Copy each output of `targets`; the result is what went wrong, or None."""
+    def start(self, sources: Mapping[str, Path], targets: Mapping[str, str], grace_s: float) -> Copying:
+        """Copy each output of `targets`."""
         from concurrent.futures import ThreadPoolExecutor
 
         self._threads = self._threads or ThreadPoolExecutor(_AT_ONCE, "publish")
-        return self._threads.submit(self._all, dict(sources), dict(targets))
+        return Copying(self._threads.submit(self._all, dict(sources), dict(targets)), grace_s)
 
     def _all(self, sources: Mapping[str, Path], targets: Mapping[str, str]) -> str | None:
         for name, target in targets.items():

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from runner.engine.cache import Fields, StepCache
     from runner.engine.context import Context, Driver
+    from runner.engine.publish import Copying
     from runner.model import Outcome
     from runner.plan import PlanStep
     from runner.store import RunRow
@@ -49,7 +50,7 @@ class ReusingDriver:
         self._fields: Fields | None = None
         self._taking: Future[Taken | None] | None = None
         self._taken: Taken | None = None
-        self._publishing: Future[str | None] | None = None
+        self._publishing: Copying | None = None
         self._waited: object = None
         if isinstance(found, Taken):
             self._taking = cache.take(row, plan_step, [found], strict=False)
@@ -96,14 +97,17 @@ class ReusingDriver:
                 return self._start()
         if self._plan_step.step.publish and self._publishing is None:
             self._publishing = self._context.publish(self._row, self._plan_step.step, 1)
-        if self._publishing is not None and not self._ready(self._publishing):
-            return _AGAIN_S
         earlier = self._taken.earlier.outcome
         outcome = replace(
             verdict.reused(), message=f"reused from {self._taken.origin}", warnings=earlier.warnings if earlier else ()
         )
-        if self._publishing is not None and (error := self._publishing.result()) is not None:
-            return self._end(verdict.output_error(outcome, error))
+        if self._publishing is not None:
+            if self._publishing.given_up(canceled=self._cancel_by is not None):
+                return self._end(verdict.copy_canceled(outcome, self._cancel_by or "user"))
+            if not self._ready(self._publishing.copied):
+                return _AGAIN_S
+            if (error := self._publishing.copied.result()) is not None:
+                return self._end(verdict.output_error(outcome, error))
         self._cache.took(self._row, self._plan_step, self._taken, self._fields)
         self.reused = True
         return self._end(outcome, self._taken.origin)

@@ -23,11 +23,11 @@ from runner.model import Reason, Status
 from runner.store import remove_tree, write_aside
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
     from pathlib import Path
 
     from runner.backends.base import Observation, Task
     from runner.engine.context import Context
+    from runner.engine.publish import Copying
     from runner.model import Limits, Outcome, Step
     from runner.store import AttemptFolder, RunRow
 
@@ -103,7 +103,7 @@ class StepDriver:
         self._handle: str | None = None
         self._seen: Observation | None = None
         self._ended: Outcome | None = None
-        self._publishing: tuple[Outcome, Future[str | None]] | None = None
+        self._publishing: tuple[Outcome, Copying] | None = None
         self._log_size = 0
         self._state = _State.SUBMIT
         self._recovered = self._resume()
@@ -328,7 +328,9 @@ class StepDriver:
         if record is not None:
             write_aside(self._folder.record, json.dumps(record).encode())
         try:
-            for warning in artifacts.collect(task.box, self._code, self._folder.artifacts, dict(step.outputs)):
+            for warning in artifacts.collect(
+                task.box, self._code, self._folder.artifacts, dict(step.outputs), self._run.name
+            ):
                 outcome = outcome.with_warning(warning)
         except OSError as error:
             outcome = verdict.output_error(outcome, str(error.strerror or error))
@@ -345,10 +347,13 @@ class StepDriver:
     def _publish(self) -> float:
         """A kill before the end is recorded publishes once more: the same bytes to the same place."""
         assert self._publishing is not None  # noqa: S101 - the state says so
-        outcome, copied = self._publishing
-        if not copied.done():
+        outcome, copying = self._publishing
+        if copying.given_up(canceled=self._cancel_asked()):
+            self._record_end(verdict.copy_canceled(outcome, self._cancel_by or "user"))
+            return 0.0
+        if not copying.copied.done():
             return _PUBLISHED_S
-        if (error := copied.result()) is not None:
+        if (error := copying.copied.result()) is not None:
             outcome = verdict.output_error(outcome, error)
         self._record_end(outcome)
         return 0.0

@@ -15,6 +15,7 @@ from runner import tracking, verdict
 from runner.engine.context import TICK_S
 from runner.engine.step import StepDriver
 from runner.engine.taking import link_tree
+from runner.errors import StoreError
 from runner.model import Outcome, Reason, Status
 from runner.store import remove_tree, write_aside
 from runner.sweeps.decide import decide
@@ -22,11 +23,11 @@ from runner.sweeps.rows import NO_VALUE, path_of, trial_of
 from runner.sweeps.trial import State, Trial, finite
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
     from pathlib import Path
 
     from runner.engine.context import Context, Driver
     from runner.engine.pool import Pools
+    from runner.engine.publish import Copying
     from runner.model import Step
     from runner.plan import PlanStep, SweepPlan
     from runner.store import AttemptFolder, RunRow
@@ -77,7 +78,7 @@ class SweepDriver:
         self._canceled_by: str | None = None
         self._used_up = False
         self._looked = 0.0
-        self._publishing: tuple[Outcome, Future[str | None]] | None = None
+        self._publishing: tuple[Outcome, Copying] | None = None
         self._runs: list[_Run] = []
         self._resume()
 
@@ -151,7 +152,11 @@ class SweepDriver:
     def _start(self, parameters: Parameters) -> None:
         """Record and start the next trial; its room has been taken."""
         step = replace(self._template, parameters={**self._template.parameters, **parameters})
-        row = self._store.add_child(self._context.root, path_of(str(self._run.path), len(self._runs)), step)
+        try:
+            row = self._store.add_child(self._context.root, path_of(str(self._run.path), len(self._runs)), step)
+        except StoreError:  # it is started at the next look, which takes the room anew
+            self._pools.free(self._compute, self._template.limits)
+            raise
         self._runs.append(_Run(row, Trial(parameters, State.RUNNING), self._driver(row)))
 
     def _stop(self, each: _Run, why: str) -> None:
@@ -205,14 +210,18 @@ class SweepDriver:
                 name: target.output(name) / (name if name in self._template.files else "") for name in self._publish
             }
             targets = {name: uri.replace("${{name}}", self._run.name) for name, uri in self._publish.items()}
-            self._publishing = outcome, self._context.publisher.start(sources, targets)
+            grace_s = self._template.limits.grace_s
+            self._publishing = outcome, self._context.publisher.start(sources, targets, grace_s)
             return
         self._record(outcome)
 
-    def _published(self, outcome: Outcome, copied: Future[str | None]) -> float:
-        if not copied.done():
+    def _published(self, outcome: Outcome, copying: Copying) -> float:
+        if copying.given_up(canceled=self._canceled_by is not None):
+            self._record(verdict.copy_canceled(outcome, self._canceled_by or "user"))
+            return 0.0
+        if not copying.copied.done():
             return TICK_S
-        if (error := copied.result()) is not None:
+        if (error := copying.copied.result()) is not None:
             outcome = verdict.output_error(outcome, error)
         self._record(outcome)
         return 0.0

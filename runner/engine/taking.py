@@ -54,6 +54,11 @@ def write_listing(folder: AttemptFolder, entries: Mapping[str, Entry]) -> None:
     write_aside(folder.listing, json.dumps(entries).encode("utf-8", "surrogatepass"))
 
 
+def untouched(folder: AttemptFolder) -> bool:
+    """Whether what a step left is still as its listing has it."""
+    return _whole(folder, strict=True) is not None
+
+
 def take_over(
     source: AttemptFolder, target: AttemptFolder, origin: str, *, copied: Collection[str], strict: bool
 ) -> bool:

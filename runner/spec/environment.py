@@ -121,7 +121,18 @@ def _dependencies(document: Document) -> tuple[list[Asked], list[Asked]]:
                 asked(document, (*path, key, number), line.strip()).checked(items.pip_item)
                 for number, line in enumerate(lines)
             ]
-    return listed(document, ("dependencies",)), pip
+    return _without_bare(listed(document, ("dependencies",))), pip
+
+
+def _without_bare(asked: list[Asked]) -> list[Asked]:
+    """A bare name beside a spec of that name asks for nothing more: many files have `pip=20.3.4`, and `pip` further down."""
+    names = [items.conda_name(each.text) for each in asked]
+    specific = {name for name, each in zip(names, asked, strict=True) if each.text.strip().lower() != name}
+    return [
+        each
+        for name, each in zip(names, asked, strict=True)
+        if name not in specific or each.text.strip().lower() != name
+    ]
 
 
 def _variables(document: Document) -> dict[str, str]:

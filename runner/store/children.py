@@ -44,9 +44,13 @@ class Children(Database):
         )
         return [run_row(row) for row in self.query(sql, run.id, *TERMINAL, *_MOVING)]
 
-    def counts(self, run: RunRow) -> Mapping[Status, int]:
-        """How many steps stand where."""
-        rows = self.query("SELECT status, count(*) AS n FROM runs WHERE parent = ? GROUP BY status", run.id)
+    def counts(self, run: RunRow, *, trials: bool = False) -> Mapping[Status, int]:
+        """How many steps stand where; or how many trials, of those that have begun."""
+        rows = self.query(
+            "SELECT status, count(*) AS n FROM runs WHERE parent = ? AND (kind = 'trial') = ? GROUP BY status",
+            run.id,
+            trials,
+        )
         return {Status(row["status"]): row["n"] for row in rows}
 
     def moving(self, run: RunRow) -> Sequence[Progress]:
@@ -54,7 +58,7 @@ class Children(Database):
         return [
             _progress(row)
             for row in self.query(
-                f"SELECT path, name, status, attempts FROM runs WHERE parent = ? AND {_MOVING_SQL} ORDER BY id",  # noqa: S608
+                f"SELECT path, name, status, attempts, kind FROM runs WHERE parent = ? AND {_MOVING_SQL} ORDER BY id",  # noqa: S608
                 run.id,
                 *_MOVING,
             )
@@ -65,7 +69,8 @@ class Children(Database):
         return [
             _progress(row)
             for row in self.query(
-                "SELECT path, name, status, attempts FROM runs WHERE parent = ? AND finished >= ? ORDER BY finished, id",
+                "SELECT path, name, status, attempts, kind FROM runs WHERE parent = ? AND finished >= ?"
+                " ORDER BY finished, id",
                 run.id, since,
             )
         ]  # fmt: skip
@@ -75,7 +80,7 @@ class Children(Database):
         return [
             _progress(row)
             for row in self.query(
-                "SELECT path, name, status, attempts FROM runs WHERE parent = ? AND attempts > 0"
+                "SELECT path, name, status, attempts, kind FROM runs WHERE parent = ? AND attempts > 0"
                 " ORDER BY (SELECT submitted FROM attempts WHERE run = runs.id AND number = 1), id",
                 run.id,
             )
@@ -141,4 +146,4 @@ def _values(run: RunRow, path: str, step: Step, title: str, *, kind: str, image_
 
 
 def _progress(row: sqlite3.Row) -> Progress:
-    return Progress(row["path"], row["name"], Status(row["status"]), row["attempts"])
+    return Progress(row["path"], row["name"], Status(row["status"]), row["attempts"], row["kind"] == "trial")

@@ -121,11 +121,10 @@ def open_up(root: Path) -> None:
             root.chmod(root.stat().st_mode | 0o700)
         for folder, names, files in os.walk(root):
             for name in (*names, *files):
-                path = Path(folder, name)
-                mode = path.lstat().st_mode
+                mode = os.lstat(f"{folder}/{name}").st_mode
                 wanted = 0o700 if stat.S_ISDIR(mode) else 0o400
                 if mode & wanted != wanted and not stat.S_ISLNK(mode):
-                    path.chmod(stat.S_IMODE(mode) | wanted)
+                    Path(folder, name).chmod(stat.S_IMODE(mode) | wanted)
 
 
 def write_aside(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -82,7 +82,7 @@ class RunRow:
             "backend": self.backend,
             "image": self.image,
             "image_name": self.image_name,
-            "argv": list(self.step.argv),
+            "argv": [] if self.composed else list(self.step.argv),
             "kind": self.kind,
             "parent": self.parent,
             "step": self.path,
@@ -98,6 +98,7 @@ class Progress:
     name: str
     status: Status
     attempts: int
+    trial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

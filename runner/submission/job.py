@@ -13,13 +13,13 @@ from runner.backends import open_backend
 from runner.data.mltable import evaluated
 from runner.data.place import without_login
 from runner.drafts import drafts
-from runner.errors import CapabilityError, RunnerError, SpecError, UsageError
-from runner.job import DataType, Environment, Graph, Job, Mode, Problem, Sweep
+from runner.errors import RunnerError, SpecError, UsageError
+from runner.job import DataType, Environment, Graph, Job, Mode, Sweep
 from runner.model import Step
 from runner.plan import Plan, PlanStep, Pool
 from runner.spec import config as configuration
 from runner.spec import names
-from runner.submission import guards
+from runner.submission import guards, refusing
 from runner.submission.accepting import WHOLE, CodeFolder, Prepared
 from runner.submission.choices import check_arguments, check_limits, choose_backend
 from runner.submission.resuming import begun_at
@@ -107,7 +107,7 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
         for warning in job.warnings:
             say("note", warning)
         if job.problems:
-            raise _refusal(job, name, [_line(problem) for problem in job.problems])
+            raise refusing.refusal(job, name, map(refusing.of_problem, job.problems))
         found = drafts(job)
         settled = _settled(request, found, backend)
         steps = _steps(request, settled, backend, store, say, build=build)
@@ -185,24 +185,24 @@ def _settled(request: JobRequest, found: Drafts, backend: Backend) -> list[_Sett
     Raises:
         CapabilityError: listing all that is not mapped, not known, or not to be had on the backend.
     """
-    lines: list[str] = []
+    faults: list[refusing.Fault] = []
     settled = []
     for draft in found.steps:
         if draft.sweep is not None:
             rules.check(draft.sweep, draft.command.where)
         one = _Settling(request, draft, backend)
         settled.append(one.settle())
-        lines += one.lines
-    if lines:
-        raise _refusal(request.job, backend.name, list(dict.fromkeys(lines)))
+        faults += one.faults
+    if faults:
+        raise refusing.refusal(request.job, backend.name, faults)
     return settled
 
 
 class _Settling:
-    """One draft; what is wrong with it is collected in `lines`."""
+    """One draft; what is wrong with it is collected in `faults`."""
 
     def __init__(self, request: JobRequest, draft: Draft, backend: Backend) -> None:
-        self.lines: list[str] = []
+        self.faults: list[refusing.Fault] = []
         self._config, self._draft, self._backend = request.config, draft, backend
         self._folder = request.job.file.parent if request.job.file else Path.cwd()
         self._compute = request.compute or draft.compute
@@ -216,16 +216,16 @@ class _Settling:
         places = {name: place for name, given in draft.data.items() if (place := self._input(given)) is not None}
         publish = {name: to for name, path in draft.publish.items() if (to := self._output(path)) is not None}
         for what, why, way in composer.problems(Step(draft.name, draft.argv, limits=limits), can):
-            self.lines.append(_line(Problem("limits", f"{what}: {why}", way, draft.command.where)))
+            self.faults.append(refusing.of_error(draft.command.where.error(f"{what}: {why}", way)))
         return _Settled(draft, limits, compute, environment, places, publish)
 
     def _environment(self, wanted: Environment | None) -> Environment | None:
         try:
-            found = environments.mapped(wanted, self._lookup)
+            found = environments.mapped(wanted, self._lookup, images=self._backend.capabilities.images)
             if not self._backend.capabilities.images:
-                environments.check_local([found])
+                environments.check_local(found)
         except RunnerError as error:
-            self.lines.append(_told(error))
+            self.faults.append(refusing.of_error(error))
             return None
         return found
 
@@ -240,7 +240,7 @@ class _Settling:
             if place.path is not None:
                 self._guard(str(place), place.path, where, written=given.mode is Mode.RW_MOUNT)
         except RunnerError as error:
-            self.lines.append(_told(error))
+            self.faults.append(refusing.of_error(error))
             return None
         return place
 
@@ -253,7 +253,7 @@ class _Settling:
             try:
                 self._guard(str(path), path, where, written=False)
             except SpecError as error:
-                self.lines.append(_told(error))
+                self.faults.append(refusing.of_error(error))
 
     def _guard(self, place: str, path: Path, where: Where, *, written: bool) -> None:
         reason = guards.refused_as_output(path, self._folder) if written else guards.refused_as_input(path)
@@ -276,7 +276,7 @@ class _Settling:
                     "an output's address may not hold a login, since it would be kept", f"shorten {place}"
                 )
         except RunnerError as error:
-            self.lines.append(_told(error))
+            self.faults.append(refusing.of_error(error))
             return None
         # What ends in a slash is a folder, into which a file goes under its own name.
         return f"{place.path}{'/' * uri.endswith('/')}" if place.path else place.url
@@ -291,20 +291,6 @@ def _limits(limits: Limits, compute: Compute | None, can: Capabilities) -> Limit
         cpus=compute.cpus if limits.cpus is None and can.cpus else limits.cpus,
         memory_bytes=compute.memory_bytes if limits.memory_bytes is None and can.memory else limits.memory_bytes,
     )
-
-
-def _told(error: RunnerError) -> str:
-    return "  → ".join([error.message, *error.hints])
-
-
-def _line(problem: Problem) -> str:
-    return "  ".join(part for part in (str(problem.where), problem.reason, f"→ {problem.way_out}") if part)
-
-
-def _refusal(job: Job, backend: str, lines: Sequence[str]) -> CapabilityError:
-    called = job.file.name if job.file else "the job"
-    count = "1 thing" if len(lines) == 1 else f"{len(lines)} things"
-    return CapabilityError(f"{count} in {called} cannot run on {backend}; nothing was started", *lines)
 
 
 # -- bringing into place --------------------------------------------------------------------------------------------
@@ -448,4 +434,16 @@ def _pools(request: JobRequest, settled: Sequence[_Settled]) -> Iterator[tuple[s
     for each in settled:
         name = request.compute or each.draft.compute
         if name is not None and each.compute is not None:
-            yield name, Pool(each.compute.cpus, each.compute.memory_bytes, each.compute.instances)
+            yield name, _pool(each.compute)
+
+
+def _pool(compute: Compute) -> Pool:
+    """A compute is so many machines of its size, each of which runs one step at a time; without a size it is this one."""
+    if compute.cpus is None and compute.memory_bytes is None:
+        return Pool(instances=compute.instances)
+    count = compute.instances or 1
+    return Pool(
+        cpus=None if compute.cpus is None else compute.cpus * count,
+        memory_bytes=None if compute.memory_bytes is None else compute.memory_bytes * count,
+        instances=count,
+    )

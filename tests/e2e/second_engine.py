@@ -85,12 +85,13 @@ class SecondEngine:
     def crash(self) -> None:
         """kill -9 of everything, the containers too: what a machine that loses its power leaves."""
         containers = self.docker("ps", "-q").split()
-        pids = self.docker("inspect", "--format", "{{.State.Pid}}", *containers).split()
+        pids = self.docker("inspect", "--format", "{{.State.Pid}}", *containers, check=False).split()
         self.kill()
         self._end_shims()
         for pid in map(int, pids):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            if pid:  # 0: it has just ended; to a signal that would mean our own process group
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """SIGTERM: it stops its containers and ends."""

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runner.api import Run
+from runner.engine import Context, Pools
+from runner.engine.sweep import sweep_driver
+from runner.errors import StoreError
 from runner.job import Distribution, EarlyTermination, Objective, Sampling, SweepLimits
 from runner.model import Reason, Status
 from runner.plan import Plan, PlanStep, SweepPlan, Upstream
 from runner.store import Store
 from runner.supervisor import ensure
-from tests.plans import bash, start
+from tests.plans import MemoryBackend, accept, bash, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -183,3 +186,26 @@ def _supervisors(store: Store, name: str) -> list[int]:
     from tests.contract.helpers import holders
 
     return [pid for pid in holders(store.folder(name).root / "lock") if pid != os.getpid()]
+
+
+def test_a_store_that_cannot_be_written_takes_no_room_from_the_trials(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each = sweep("true", max_concurrent_trials=None)
+    root, lock = accept(store, Plan((each,)), backend="memory")
+    backend = MemoryBackend()
+    driver = sweep_driver(Context(store, backend, root, {}), Pools({}), store.child(root, "tune"), each, None)
+
+    def full(*_: object) -> None:
+        raise StoreError("database or disk is full", "free some space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "add_child", full)
+        for _ in range(100):
+            with pytest.raises(StoreError):
+                driver.advance()
+    while driver.outcome is None:
+        driver.advance()
+        backend.wait(0)
+    assert [row.status for row in trials(store, root.name)] == [Status.COMPLETED] * 4
+    os.close(lock)

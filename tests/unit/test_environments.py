@@ -10,7 +10,7 @@ import pytest
 
 from runner import environments
 from runner.builder.onto import libs_of, told_of
-from runner.errors import CapabilityError, SpecError
+from runner.errors import SpecError
 from runner.job import NOWHERE, Environment, Where
 from runner.spec.libs import load
 
@@ -65,24 +65,26 @@ def test_a_name_that_is_not_mapped_shows_the_line_to_add() -> None:
     with pytest.raises(SpecError) as caught:
         mapped(SKLEARN, {})
     assert str(caught.value).startswith("job.yml:7: environment: azureml:sklearn:1 is not mapped")
-    assert "environments: {'azureml:sklearn:1': {libs: libs.yaml}}" in str(caught.value)
+    assert 'environments: {"azureml:sklearn:1": {libs: libs.yaml}}' in str(caught.value)
+
+
+def test_on_a_backend_without_images_the_line_to_add_is_one_that_runs_there() -> None:
+    with pytest.raises(SpecError) as caught:
+        environments.mapped(SKLEARN, lambda _: None, images=False)
+    assert caught.value.hints == ('runner.yaml: environments: {"azureml:sklearn:1": {local: true}}',)
 
 
 def test_a_backend_without_images_takes_what_is_mapped_to_this_machine() -> None:
-    environments.check_local([None, Environment(local=True)])
-    with pytest.raises(CapabilityError) as caught:
-        environments.check_local([SKLEARN, None, SKLEARN, Environment(image="x")])
-    message, *lines = str(caught.value).splitlines()
-    assert message.startswith("2 environments are asked for")
-    assert "job.yml:7  environment: azureml:sklearn:1 → --backend docker" in lines[0]
-    assert "environments: {'azureml:sklearn:1': {local: true}}" in lines[0]
-    assert len(lines) == 2
-
-
-def test_one_environment_that_is_refused_is_told_in_one_line() -> None:
-    with pytest.raises(CapabilityError) as caught:
-        environments.check_local([Environment(context=Path("/work/ctx"), where=HERE)])
-    assert caught.value.message == "job.yml:7  environment: /work/ctx: backend process runs in no image"
+    environments.check_local(None)
+    environments.check_local(Environment(local=True))
+    with pytest.raises(SpecError) as caught:
+        environments.check_local(SKLEARN)
+    assert str(caught.value).splitlines() == [
+        "job.yml:7: environment: azureml:sklearn:1: backend process runs in no image",
+        '  --backend docker, or in runner.yaml: environments: {"azureml:sklearn:1": {local: true}}',
+    ]
+    with pytest.raises(SpecError) as caught:
+        environments.check_local(Environment(context=Path("/work/ctx"), where=HERE))
     assert "runner.yaml" not in caught.value.hints[0], "a folder has no name that could be mapped"
 
 

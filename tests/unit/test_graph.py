@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.digests import Digests
 from runner.engine import Engine, Hooks
 from runner.model import Limits, Outcome, Reason, Status, Step
 from runner.plan import Plan, PlanStep, Pool, Upstream
@@ -284,3 +286,46 @@ def test_outputs_are_copied_to_where_they_were_asked_for(store: Store, fault: OS
     else:
         assert reason == "OutputError"
         assert "No space left" in message
+
+
+def test_a_copy_that_hangs_does_not_outlive_a_cancel(store: Store) -> None:
+    limits = replace(step("a").step.limits, grace_s=0.1)
+    each = replace(step("a"), step=replace(step("a").step, publish={"out": "/elsewhere"}, limits=limits))
+    run, _ = accept(store, Plan((each, step("b", "a"))), backend="memory")
+    over = threading.Event()
+
+    def hangs(_source: Path, _target: str) -> None:
+        Store(store.home).request_cancel(run, "user")
+        over.wait(60)
+
+    try:
+        outcome = drive(store, run, MemoryBackend(), Hooks(publish=hangs))
+        assert not over.is_set()
+    finally:
+        over.set()
+    assert (outcome.reason, outcome.process_exit) == (Reason.CANCELED, 143)
+    reason, message = outcomes(store, run)["a"]
+    assert reason == "Canceled"
+    assert "being copied" in message
+
+
+def test_a_canceled_pipeline_does_not_wait_for_what_is_read_for_later_runs(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All steps have ended, and a large input is still being read."""
+    each = replace(step("a"), step=replace(step("a").step, inputs={"data": str(tmp_path)}))
+    run, _ = accept(store, Plan((each,)), backend="memory")
+    over, waited = threading.Event(), []
+
+    def hangs(_: Digests, path: Path) -> str:
+        if path == tmp_path:
+            Store(store.home).request_cancel(run, "user")
+            waited.append(over.wait(20))
+        return "0"
+
+    monkeypatch.setattr(Digests, "of", hangs)
+    try:
+        assert drive(store, run, MemoryBackend()).status.terminal
+        assert not waited
+    finally:
+        over.set()

@@ -138,3 +138,9 @@ def test_slips(folder: Path, text: str, where: str, hint: str, inside: bool) -> 
     assert message.startswith("environment.yml:")
     assert where in message
     assert hint in message
+
+
+def test_a_bare_name_beside_a_spec_of_it_asks_for_nothing_more(folder: Path) -> None:
+    """As many conda files have it: `pip=20.3.4`, then `pip` for the section below."""
+    (folder / "environment.yml").write_text("dependencies: [pip=20.3.4, python=3.11, pip, numpy, {pip: [six]}]\n")
+    assert [package.spec for package in load(Path("environment.yml")).conda] == ["pip=20.3.4", "python=3.11", "numpy"]

@@ -106,7 +106,9 @@ def test_the_same_again_is_reused(site: Site) -> None:
         assert row.outcome is not None
         assert row.outcome.message == f"reused from {first}.{step}"
         assert site.out(second, step).read_text() == "1\n"
-        assert site.out(second, step).stat().st_ino == site.out(first, step).stat().st_ino
+    # A step could write to what it reads, so `a` is a copy.
+    assert site.out(second, "b").stat().st_ino == site.out(first, "b").stat().st_ino
+    assert site.out(second, "a").stat().st_ino != site.out(first, "a").stat().st_ino
     third = site.run(*pair(site))
     assert site.of(third, "b").reused_from == f"{first}.b"
 
@@ -277,6 +279,47 @@ def test_an_output_that_a_consumer_writes_to_is_copied(site: Site) -> None:
     assert site.out(second, "b").read_text() == "1\nx\n"
     third = site.run(*steps("y"))
     assert site.out(third, "b").read_text() == "1\ny\n"
+
+
+def test_what_read_an_input_that_a_sibling_had_spoilt_is_not_reused(site: Site) -> None:
+    """Plain processes can write to their inputs; what they leave then must not stand for what they were given."""
+    steps = (
+        site.step("a", MAKE.format(1)),
+        site.step("b", "echo spoilt > ${{inputs.a}}; echo b > ${{outputs.out}}", needs=("a",)),
+        site.step("c", "cat ${{inputs.a}} > ${{outputs.out}}", needs=("a", "b")),
+    )
+    first = site.run(*steps)
+    assert site.out(first, "c").read_text() == "spoilt\n"
+    assert site.ran == ["a", "b", "c"]
+    site.run(*steps)
+    assert site.ran == ["a", "b", "c"]
+
+
+def test_a_step_that_spoils_a_reused_input_spoils_no_other_run(site: Site) -> None:
+    first = site.run(site.step("a", MAKE.format(1)))
+    spoils = site.step("b", "echo spoilt > ${{inputs.a}}; echo b > ${{outputs.out}}", needs=("a",))
+    second = site.run(site.step("a", MAKE.format(1)), spoils)
+    assert site.of(second, "a").reused_from == f"{first}.a"
+    assert site.out(second, "a").read_text() == "spoilt\n"
+    assert site.out(first, "a").read_text() == "1\n"
+
+
+def test_what_is_written_to_before_it_is_read_is_not_remembered(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next step may be quicker than our reading."""
+    real = taking.listing
+
+    def late(folder: Path) -> dict[str, taking.Entry]:
+        found = real(folder)
+        (folder / "out" / "out").write_text("spoilt\n")
+        return found
+
+    monkeypatch.setattr(taking, "listing", late)
+    first = site.run(site.step("a", MAKE.format(1)))
+    assert site.store.output_digests(site.of(first, "a")) is None
+    monkeypatch.undo()
+    second = site.run(site.step("a", MAKE.format(1)))
+    assert site.out(second, "a").read_text() == "1\n"
+    assert site.ran == ["a", "a"]
 
 
 def test_outputs_are_published_again(site: Site) -> None:

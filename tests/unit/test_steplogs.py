@@ -33,6 +33,16 @@ def test_every_line_gets_the_prefix_however_the_bytes_come(blocks: list[bytes]) 
     assert found == b"".join(expected)
 
 
+def test_a_line_without_an_end_is_not_kept_whole() -> None:
+    prefixer, block = Prefixer("s"), b"x" * (1 << 18)
+    pieces = [prefixer.feed(block) for _ in range(64)]
+    pieces.append(prefixer.close())
+    assert max(map(len, pieces)) < 2 << 20
+    lines = b"".join(pieces).splitlines()
+    assert len(lines) > 8
+    assert b"".join(line.removeprefix(b"[s] ") for line in lines) == block * 64
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     store = Store(tmp_path / "home")

@@ -59,6 +59,9 @@ REFUSALS = (
     Refusal("the script itself reads from the internet, out of reach here", ("urlopen error",), (
         "basics/hello-iris-literal.yml",
     ), outcome="failed"),
+    Refusal("it installs PyTorch from PyPI as it runs, out of reach here", ("requirements.txt", "adlfs"), (
+        "single-step/pytorch/iris/*",
+    ), outcome="failed"),
     Refusal("a GPU image", ("not mapped",), (
         "basics/hello-interactive.yml", "nebulaml/PyTorch_CNN_MNIST/*", "single-step/pytorch/word-language-model/*",
         "single-step/tensorflow/mnist/*",

@@ -127,6 +127,7 @@ def page(results: Iterable[Result]) -> str:
     """docs/examples.md."""
     rows = sorted(results, key=lambda each: each.file)
     count = Counter(each.outcome for each in rows)
+    reasons = Counter((each.outcome, _why(each)) for each in rows)
     lines = [
         "# Azure's examples",
         "",
@@ -134,6 +135,10 @@ def page(results: Iterable[Result]) -> str:
         "in `tests/pipelines/azureml_examples/runner.yaml` (environments to one small image, data to made-up tables):",
         f"{count['ran']} ran, {count['refused']} were refused before anything started, {count['failed']} failed. Made by",
         "`python -m tests.pipelines.azureml_examples FOLDER`; the examples themselves are not in this repository.",
+        "",
+        "| result | why | files |",
+        "| --- | --- | --- |",
+        *(f"| {outcome} | {why} | {number} |" for (outcome, why), number in reasons.most_common()),
         "",
         "| file | result | why |",
         "| --- | --- | --- |",
