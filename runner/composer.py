@@ -122,7 +122,7 @@ def compose_task(
     inputs = {**step.parameters, **layout.inputs}
     outputs = {name: f"{path}/{name}" if name in step.files else path for name, path in layout.outputs.items()}
     env = {
-        **step.env,
+        **{name: _filled(text, inputs, outputs) for name, text in step.env.items()},
         "RUNNER_RUN": run,
         "RUNNER_EXPERIMENT": experiment,
         "RUNNER_ATTEMPT": str(number),
@@ -186,6 +186,16 @@ def substitute(argv: Iterable[str], inputs: Mapping[str, str], outputs: Mapping[
     """
     for argument in argv:
         yield _EXPRESSION.sub(lambda found: _lookup(found[1], inputs, outputs), argument)
+
+
+def _filled(text: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> str:
+    """A variable's text with what its expressions stand for; one that names nothing stays, as in Azure ML."""
+    known = {
+        **{f"inputs.{name}": value for name, value in inputs.items()},
+        **{f"search_space.{name}": value for name, value in inputs.items()},
+        **{f"outputs.{name}": path for name, path in outputs.items()},
+    }
+    return _EXPRESSION.sub(lambda found: known.get(found[1], found[0]), text) if "${{" in text else text
 
 
 def _lookup(expression: str, inputs: Mapping[str, str], outputs: Mapping[str, str | None]) -> str:

@@ -7,7 +7,7 @@ A job is taken to be checked (`runner.spec.job`, `runner.pipeline`); what is sti
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -100,7 +100,7 @@ def drafts(job: Job) -> Drafts:
 def _one(job: Job, component: Command | Sweep) -> Drafts:
     flat = _Flattener(Settings(), job.compute)
     name = "sweep" if isinstance(component, Sweep) else "job"
-    scope = _scope(component.inputs, job.inputs, {}, component.where)
+    scope = _scope(_asked(component), job.inputs, {}, component.where)
     flat.step(name, Node(component, compute=job.compute, display_name=job.display_name), component, scope, job.outputs)
     outputs = {each: Upstream(name, each) for each in {**component.outputs, **job.outputs}}
     return Drafts(tuple(flat.steps), outputs, Settings(), single=isinstance(component, Command))
@@ -123,11 +123,11 @@ class _Flattener:
                 raise node.where.error(f"a {component.kind} step is sent on to Azure ML as it is")
             bound = {each: self._bind(value, scope, graph, prefix, node) for each, value in node.inputs.items()}
             settings = {each: _setting(output, given) for each, output in node.outputs.items()}
-            inner = _scope(component.inputs, {}, {k: v for k, v in bound.items() if v is not None}, node.where)
+            inner = _scope(_asked(component), {}, {k: v for k, v in bound.items() if v is not None}, node.where)
             if isinstance(component, Graph):
                 self.graph(component, inner, f"{prefix}{name}.", settings)
             else:
-                self.step(f"{prefix}{name}", node, component, inner, settings)
+                self.step(f"{prefix}{name}", node, _with_variables(component, scope, node.where), inner, settings)
 
     def _bind(self, value: Value, scope: Mapping[str, _Bound], graph: Graph, prefix: str, node: Node) -> _Bound | None:
         if isinstance(value, Reference):
@@ -205,6 +205,12 @@ def _setting(output: Output, given: Mapping[str, Output]) -> Output:
 # -- values ---------------------------------------------------------------------------------------------------------
 
 
+def _asked(component: Command | Sweep | Graph) -> Mapping[str, Input]:
+    """The inputs that are given from outside: of a sweep, those that its search space does not give."""
+    searched = component.search_space if isinstance(component, Sweep) else {}
+    return {name: one for name, one in component.inputs.items() if name not in searched}
+
+
 def _scope(
     declared: Mapping[str, Input], values: Mapping[str, Value], bound: Mapping[str, _Bound], where: Where
 ) -> dict[str, _Bound]:
@@ -254,6 +260,19 @@ def _with_mode(given: _Bound | None, mode: Mode | None) -> _Bound | None:
 def text(value: Scalar) -> str:
     """A literal as a command gets it: booleans as Azure's SDK sends them."""
     return str(value)
+
+
+def _with_variables(component: Command | Sweep, scope: Mapping[str, _Bound], where: Where) -> Command | Sweep:
+    """The same with the pipeline's inputs in its environment variables, where Azure ML takes them too."""
+    command = component.trial if isinstance(component, Sweep) else component
+    if not any("${{" in text for text in command.variables.values()):
+        return component
+    own = {
+        name: _PARENT_INPUT.sub(lambda found: _text_in(scope, found[1], where), text)
+        for name, text in command.variables.items()
+    }
+    made = replace(command, variables=own)
+    return replace(component, trial=made) if isinstance(component, Sweep) else made
 
 
 def _text_in(scope: Mapping[str, _Bound], name: str, where: Where) -> str:

@@ -25,6 +25,9 @@ MAX_BYTES = 1 << 20
 """A hand-written file is far below; a data file given by mistake is above."""
 MAX_NODES = 100_000
 """After alias expansion: nine lines of aliases can stand for a billion values."""
+_REPEATED = 20
+"""So many values may come by aliases and merges for each mapping or list that is written, beyond the first MAX_NODES: the
+steps of a pipeline may share what they have in common, and a small file cannot stand for a large one."""
 LARGE_BYTES = 16 << 20
 LARGE_NODES = 2_000_000
 """Of files that programs write too: a pipeline of 10,000 steps has 2 MB and 300,000 values."""
@@ -214,7 +217,10 @@ class _Builder:
         self.lines: dict[KeyPath, int] = {}
         self.texts: dict[KeyPath, str] = {}
         self._open: set[int] = set()
+        self._seen: set[int] = set()
+        """The mappings and lists that were read once; what is read again came by an alias."""
         self._count = 0
+        self._again = 0
 
     def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         self._enter(node, path)
@@ -256,7 +262,9 @@ class _Builder:
             if not isinstance(source, yaml.MappingNode):
                 raise self._error(node, path, "`<<` must name a mapping")
             self._enter(source, path)
-            members += [(key, value, True) for key, value, _ in self._members(source, path)]
+            found = self._members(source, path)
+            self._repeat(source, path, len(found))
+            members += [(key, value, True) for key, value, _ in found]
             self._open.discard(id(source))
         return members
 
@@ -297,11 +305,22 @@ class _Builder:
         except (ValueError, yaml.YAMLError):
             raise self._error(node, path, f"{node.value!r} is not a valid value of its kind") from None
 
-    def _enter(self, node: yaml.Node, path: KeyPath) -> None:
+    def _enter(self, node: yaml.CollectionNode, path: KeyPath) -> None:
         self._bound(node, path)
         if id(node) in self._open:
             raise self._error(node, path, "an alias refers to what it stands in")
+        if len(self._open) > 2 * MAX_DEPTH:  # merges of merges: the path says nothing of these
+            raise self._error(node, path, f"nested deeper than {MAX_DEPTH} levels")
+        if id(node) in self._seen:
+            self._repeat(node, path, 1 + len(node.value))
+        self._seen.add(id(node))
         self._open.add(id(node))
+
+    def _repeat(self, node: yaml.Node, path: KeyPath, values: int) -> None:
+        self._again += values
+        allowed = MAX_NODES + _REPEATED * len(self._seen)
+        if self._again > allowed:
+            raise self._error(node, path, f"more than {allowed} values once its aliases are expanded")
 
     def _bound(self, node: yaml.Node, path: KeyPath) -> None:
         self._count += 1

@@ -19,7 +19,7 @@ from runner.model import Step
 from runner.plan import Plan, PlanStep, Pool
 from runner.spec import config as configuration
 from runner.spec import names
-from runner.submission import refusing
+from runner.submission import guards, refusing
 from runner.submission.accepting import WHOLE, CodeFolder, Prepared
 from runner.submission.choices import check_arguments, check_limits, choose_backend
 from runner.submission.resuming import begun_at
@@ -31,12 +31,16 @@ if TYPE_CHECKING:
     from runner.backends.base import Backend, Capabilities
     from runner.data import Place
     from runner.drafts import Draft, Drafts, Given
-    from runner.job import Code, Component
+    from runner.job import Code, Component, Where
     from runner.model import Limits
     from runner.spec.config import Config
     from runner.spec.mappings import Compute
     from runner.store import Store
     from runner.submission.accepting import Say
+
+
+_NOT_FETCHED = Path("/not-fetched")
+"""Where a preview shows data that would be fetched: its path in the cache depends on its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ def loaded(
 
 
 def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) -> Prepared:
-    """Take every decision, and refuse what cannot be done. Fetches data, and pulls or builds images if `build`.
+    """Take every decision, and refuse what cannot be done. Fetches data, and pulls or builds images, if `build`.
 
     Raises:
         CapabilityError: the backend cannot do something of it; all of that is listed.
@@ -208,6 +212,7 @@ class _Settling:
         compute = names.compute(self._config, self._compute) if self._compute else None
         limits = _limits(draft.command.limits, compute, can)
         environment = self._environment(draft.command.environment)
+        self._sources(draft.command.code, environment)
         places = {name: place for name, given in draft.data.items() if (place := self._input(given)) is not None}
         publish = {name: to for name, path in draft.publish.items() if (to := self._output(path)) is not None}
         for what, why, way in composer.problems(Step(draft.name, draft.argv, limits=limits), can):
@@ -229,12 +234,34 @@ class _Settling:
         return Environment(found.image, libs=found.libs, local=found.local, where=found.origin.where) if found else None
 
     def _input(self, given: Given) -> Place | None:
-        uri = given.data.uri
+        uri, where = given.data.uri, given.data.where
         try:
-            return data.resolve(uri, self._config, where=given.data.where)
+            place = data.resolve(uri, self._config, where=where)
+            if place.path is not None:
+                self._guard(str(place), place.path, where, written=given.mode is Mode.RW_MOUNT)
         except RunnerError as error:
             self.faults.append(refusing.of_error(error))
             return None
+        return place
+
+    def _sources(self, code: Code | None, environment: Environment | None) -> None:
+        """That what is copied along, or sent to the engine to be built, is nothing that no job may be given."""
+        found = [(path, code.where) for path in (code.path, *code.includes) if path is not None] if code else []
+        if environment is not None and environment.context is not None:
+            found.append((environment.context, environment.where))
+        for path, where in found:
+            try:
+                self._guard(str(path), path, where, written=False)
+            except SpecError as error:
+                self.faults.append(refusing.of_error(error))
+
+    def _guard(self, place: str, path: Path, where: Where, *, written: bool) -> None:
+        reason = guards.refused_as_output(path, self._folder) if written else guards.refused_as_input(path)
+        if reason is not None:
+            verb = "write to" if written else "be given"
+            raise where.error(
+                f"{place} is {reason}; a job may not {verb} it", "name a folder that holds the data alone"
+            )
 
     def _output(self, path: str) -> str | None:
         where = self._draft.command.where
@@ -242,6 +269,8 @@ class _Settling:
         try:
             place = data.resolve(uri, self._config, where=where)
             data.check_publish(place)
+            if place.path is not None:
+                self._guard(str(place), place.path, where, written=True)
             if place.path is None and without_login(place.url) != place.url:
                 raise where.error(
                     "an output's address may not hold a login, since it would be kept", f"shorten {place}"
@@ -275,7 +304,7 @@ def _steps(
     images: Sequence[environments.Image | None] = [None] * len(settled)
     if backend.capabilities.images:
         images = environments.resolve_all([each.environment for each in settled], say, build=build)
-    fetched = _fetched(request, settled, store, say)
+    fetched = _fetched(request, settled, store, say, fetch=build)
     made = [
         _plan_step(request, each, fetched, taken, image.id if image else None)
         for each, image in zip(settled, images, strict=True)
@@ -297,13 +326,18 @@ def _codes(settled: Sequence[_Settled], store: Store, say: Say) -> dict[Code, tu
 
 
 def _fetched(
-    request: JobRequest, settled: Sequence[_Settled], store: Store, say: Say
+    request: JobRequest, settled: Sequence[_Settled], store: Store, say: Say, *, fetch: bool
 ) -> dict[tuple[str, Mode, bool | None], Path]:
     found: dict[tuple[str, Mode, bool | None], Path] = {}
     for each in settled:
         for name, place in each.places.items():
             key = _wanted(each, name)
-            if key not in found and not _passed_on(place, key[1]):
+            if key in found or _passed_on(place, key[1]):
+                continue
+            if not fetch and place.path is None:
+                say("data", f"{place}: not fetched, as nothing is started")
+                found[key] = _NOT_FETCHED / place.name
+            else:
                 path = data.fetch(place, store.cache / "data", lambda text: say("data", text), folder=key[2])
                 if key[1] in {Mode.EVAL_MOUNT, Mode.EVAL_DOWNLOAD}:
                     path = evaluated(path, request.config, store.cache / "data", lambda text: say("data", text))
@@ -347,7 +381,8 @@ def _plan_step(
         retry=command.retry,
         parameters={**draft.parameters, **direct},
         files=tuple(name for name, output in command.outputs.items() if output.type is DataType.URI_FILE),
-        writable=tuple(name for name in inputs if modes[name] is Mode.RW_MOUNT),
+        # What was fetched is shared with other runs through the cache, so nobody writes to it.
+        writable=tuple(name for name in inputs if modes[name] is Mode.RW_MOUNT and each.places[name].path is not None),
         publish=each.publish,
     )
     check_limits(step)

@@ -122,10 +122,6 @@ def files(tmp_path: Path) -> Files:
         ),
         ("jobs:\n  a: {command: b, outputs: {x: '${{parent.outputs.y}}'}}\n", "the pipeline has no output 'y'"),
         (
-            "outputs: {y: }\njobs:\n  a: {command: b}\n",
-            "job.yml:1: outputs.y: no step makes this output of the pipeline",
-        ),
-        (
             (
                 "outputs: {y: }\njobs:\n  a: {command: b, outputs: {o: '${{parent.outputs.y}}'}}\n"
                 "  b: {command: b, outputs: {o: '${{parent.outputs.y}}'}}\n"

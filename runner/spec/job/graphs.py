@@ -95,8 +95,8 @@ def _produced(
     if not complete or any(draft.open for draft in drafts.values()):
         return
     for name in (data.get("outputs") or {}).keys() - makers.keys():
-        hint = f"write `{name}: ${{{{parent.outputs.{name}}}}}` under the outputs of a step"
-        source.wrong((*path, "outputs", name), "no step makes this output of the pipeline", hint)
+        hint = f"to make it, write `NAME: ${{{{parent.outputs.{name}}}}}` under the outputs of a step"
+        source.ignored((*path, "outputs", name), f"no step makes this output of the pipeline ({hint})")
 
 
 def _typed(data: Mapping[str, Any], made: Mapping[str, Output], drafts: Mapping[str, Draft]) -> dict[str, Output]:

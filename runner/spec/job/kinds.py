@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runner.spec.job.members import (
@@ -226,6 +227,8 @@ _JOBS = "Steps by name."
 
 def _node(data: Mapping[str, Any]) -> Record | None:
     kind = node_kind(data)
+    if kind == "command" and data.get("component") is not None:
+        return COMMAND_OF_COMPONENT
     return NODES.get(kind) if kind is not None else ANY_NODE if "component" in data else None
 
 
@@ -252,6 +255,7 @@ NODES: dict[str, Record] = {
         },
         "a sweep step",
         required=_SWEEP_NEEDS,
+        open=True,
     ),
     **{kind: _foreign(kind, NODE, "step") for kind in FOREIGN},
 }
@@ -260,8 +264,12 @@ _GRAPH = {"jobs": Member(MapOf(_NODE), _JOBS), "settings": Member(SETTINGS, "Of 
 _NESTED = {
     **NODE, **IO, **_type("pipeline"), "component": _COMPONENT, "settings": Member(SETTINGS, "Of the pipeline."),
 }  # fmt: skip
-NODES["pipeline"] = Record("pipeline_node", _NESTED, "a pipeline step", required=("component",))
-ANY_NODE = Record("any_node", {**NODE, **COMMAND, **_GRAPH, "type": _WHOLE, "component": _COMPONENT}, "a step")
+NODES["pipeline"] = Record("pipeline_node", _NESTED, "a pipeline step", required=("component",), open=True)
+COMMAND_OF_COMPONENT = replace(NODES["command"], open=True)
+"""A command step with a component: unlike one that is written out, Azure ML takes any member there."""
+ANY_NODE = Record(
+    "any_node", {**NODE, **COMMAND, **_GRAPH, "type": _WHOLE, "component": _COMPONENT}, "a step", open=True
+)
 """A node whose component says what it is."""
 
 JOBS: dict[str, Record] = {
@@ -274,7 +282,9 @@ JOBS: dict[str, Record] = {
     **{kind: _foreign(kind, JOB, "job") for kind in FOREIGN[:7]},
 }  # fmt: skip
 COMPONENTS: dict[str, Record] = {
-    "command": Record("command_component", {**ASSET, **COMMAND, **_type("command")}, "a command component"),
-    "pipeline": Record("pipeline_component", {**ASSET, **IO, **_GRAPH, **_type("pipeline")}, "a pipeline component"),
+    "command": Record("command_component", {**ASSET, **COMMAND, **_type("command")}, "a command component", open=True),
+    "pipeline": Record(
+        "pipeline_component", {**ASSET, **IO, **_GRAPH, **_type("pipeline")}, "a pipeline component", open=True
+    ),
     **{kind: _foreign(kind, ASSET, "component") for kind in FOREIGN[:5]},
 }

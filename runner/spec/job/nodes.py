@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from runner.job import Command, Foreign, Graph, Input, Output, Sweep
 from runner.spec.job import values
 from runner.spec.job.commands import command, inputs_declared, inputs_given, outputs, overridden
-from runner.spec.job.kinds import ANY_NODE, FOREIGN, KINDS, NODES, node_kind
+from runner.spec.job.kinds import ANY_NODE, COMMAND_OF_COMPONENT, FOREIGN, KINDS, NODES, node_kind
 from runner.spec.job.shapes import meant
 from runner.spec.job.source import stripped
 from runner.spec.job.sweeps import sweep
@@ -94,7 +94,8 @@ def _read(reader: Reader, source: Source, path: KeyPath, data: dict[str, Any], k
     if not _right_kind(source, path, component, kind):
         return None
     if kind is None:
-        record = ANY_NODE if isinstance(component, Foreign) else NODES[_kind(component)]
+        own = COMMAND_OF_COMPONENT if isinstance(component, Command) else None
+        record = ANY_NODE if isinstance(component, Foreign) else own or NODES[_kind(component)]
         if not source.check(record, data, path):
             return None
     _, given = inputs_given(source, path, data)

@@ -140,7 +140,8 @@ ROWS: dict[str, Row] = {
     ),
     "inputs.data": _runs("uri_file, uri_folder, mltable, …_model inputs"),
     "inputs.mode": _runs(
-        "`mode` of inputs", "always a path: read-only, or writable for rw_mount; direct and eval_* likewise"
+        "`mode` of inputs",
+        "always a path: read-only, or for rw_mount writable unless it was fetched; direct and eval_* likewise",
     ),
     "inputs.native": _passed("`datastore`, `path_on_compute` of an input", "no effect here"),
     "outputs": _runs(

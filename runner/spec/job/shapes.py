@@ -181,6 +181,7 @@ class Record:
     """A mapping with members that are known. name: how the parity table and the JSON Schema call it.
 
     lenient: Azure takes unknown members here, and so do we; of one that is nearly a known one is said that it has no effect.
+    open: Azure drops unknown members here; so do we, and say it. One that is nearly a known one is a slip.
     """
 
     name: str
@@ -188,6 +189,7 @@ class Record:
     text: str
     required: tuple[str, ...] = ()
     lenient: bool = False
+    open: bool = False
     expected: str = field(default="a mapping (`key: value` lines)")
 
     def fits(self, value: Any) -> bool:
@@ -211,9 +213,12 @@ class Record:
                 tell(path, f"{key} is missing", (f"expected `{key}:` in {self.text}",))
 
     def _unknown(self, key: str, path: KeyPath, tell: Tell) -> None:
-        if not self.lenient:
+        near = nearest(key, self.members)
+        if self.open and near is None:
+            tell(path, f"unknown key in {self.text}", None)
+        elif not self.lenient:
             tell(path, f"unknown key in {self.text}", meant(key, self.members))
-        elif (near := nearest(key, self.members)) is not None:
+        elif near is not None:
             tell(path, f"unknown key in {self.text}, did you mean {near}?", None)
 
     def schema(self) -> dict[str, Any]:

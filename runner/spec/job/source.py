@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 """Two letters at least: `C:` is a drive, and refused as a path that does not exist."""
+_OTHER_BASE = re.compile(r"[+-]?0[xb]", re.IGNORECASE)
+"""Whole numbers as nothing but YAML writes them in a command: Azure ML passes them in decimals."""
 SHOWN = 20
 """So many errors are shown; the rest are counted."""
 
@@ -123,7 +125,10 @@ class Source:
         """A scalar as the user wrote it; True and False for what YAML takes for a boolean, as Azure ML passes them."""
         if isinstance(value, bool):
             return str(value)
-        return self.document.text(path) or str(value)
+        text = self.document.text(path)
+        if isinstance(value, int) and _OTHER_BASE.match(text):
+            return str(value)
+        return text or str(value)
 
     def texts(self, path: KeyPath, value: Any) -> dict[str, str]:
         """A mapping of texts; a name without value has an empty one."""

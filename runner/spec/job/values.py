@@ -40,6 +40,11 @@ def literal_type(value: Any) -> DataType:
     return DataType.NUMBER if isinstance(value, float) else DataType.STRING
 
 
+def _written_type(value: Any, text: str) -> DataType:
+    """As `literal_type`; what YAML takes for a number in base 60 (`12:30:45`) is the text that it looks like."""
+    return DataType.STRING if ":" in text else literal_type(value)
+
+
 def check_names(source: Source, names: dict[str, Any], path: KeyPath) -> None:
     """Refuse names that no expression could name."""
     for name in names:
@@ -68,7 +73,7 @@ def given(source: Source, path: KeyPath, value: Any) -> tuple[Value | None, Data
         return None, None
     if not isinstance(value, dict):
         text = source.text(path, value)
-        return _text(source, path, text, {}), None if "${{" in text else literal_type(value)
+        return _text(source, path, text, {}), None if "${{" in text else _written_type(value, text)
     kind = data_type(value.get("type"))
     key = next((key for key in ("path", "value", "default") if value.get(key) is not None), None)
     if key is None:
