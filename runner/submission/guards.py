@@ -16,7 +16,7 @@ _KEYS = (
 )  # fmt: skip
 _SYSTEM = ("/proc", "/sys", "/dev", "/run", "/var/run", "/etc", "/boot", "/var/lib/docker")
 _WRITTEN_BY_PACKAGES = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/var/spool")
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - it is data's, unlike the rest of /dev
+_DATA = (Path("/dev/shm"), Path("/run/media"))  # noqa: S108 - below these is data, unlike the rest of /dev and /run
 
 
 def refused_as_input(path: Path) -> str | None:
@@ -55,7 +55,7 @@ def refused_as_output(path: Path, folder: Path) -> str | None:
 
 
 def _system(real: Path, places: tuple[str, ...]) -> str | None:
-    if real.is_relative_to(_SHARED_MEMORY) and real != _SHARED_MEMORY:
+    if any(place in real.parents for place in _DATA):
         return None
     return next((place for place in places if real.is_relative_to(place) or Path(place).is_relative_to(real)), None)
 
