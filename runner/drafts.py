@@ -6,7 +6,6 @@ A job is taken to be checked (`runner.spec.job`, `runner.pipeline`); what is sti
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
@@ -14,17 +13,12 @@ from typing import TYPE_CHECKING
 from runner.errors import SpecError
 from runner.job import Command, Data, Foreign, Graph, Job, Mode, Node, Output, Reference, Settings, Sweep
 from runner.plan import SweepPlan, Upstream
+from runner.spec.job import expressions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from runner.job import Input, Scalar, Value, Where
-
-_PARENT_INPUT = re.compile(r"\$\{\{\s*parent\.inputs\.([A-Za-z0-9_]+)\s*\}\}")
-_OPTIONAL = re.compile(r"\$\[\[(.*?)\]\]", re.DOTALL)
-_INPUT = re.compile(r"\$\{\{\s*inputs\.([A-Za-z0-9_]+)\s*\}\}")
-_DATASTORE = re.compile(r"\$\{\{\s*default_datastore\s*\}\}")
-_OUTPUT_NAME = re.compile(r"\$\{\{\s*output_name\s*\}\}")
 
 DEFAULT_DATASTORE = "workspaceblobstore"
 """What Azure ML calls a workspace's default datastore."""
@@ -137,7 +131,7 @@ class _Flattener:
                 return _with_mode(scope.get(value.name), value.mode)
             return _source(graph, prefix, value)
         if isinstance(value, str):
-            return _PARENT_INPUT.sub(lambda found: _text_in(scope, found[1], node.where), value)
+            return _with_parents(value, scope, node.where)
         return _bound(value)
 
     def step(
@@ -174,7 +168,15 @@ class _Flattener:
         )
 
     def _place(self, output: str, path: str) -> str:
-        return _OUTPUT_NAME.sub(output, _DATASTORE.sub(self._datastore, path))
+        run = "${{name}}"  # known when it runs
+        known = {
+            "output_name": output,
+            "output": output,
+            "default_datastore": self._datastore,
+            "name": run,
+            "run_id": run,
+        }
+        return expressions.replaced(path, known.get)
 
 
 def _sweep(sweep: Sweep) -> SweepPlan:
@@ -185,9 +187,7 @@ def _argv(command: Command, given: set[str]) -> tuple[str, ...]:
     """What is run: the script with its arguments, or bash with the command as it was written."""
     if command.script is not None:
         return (command.script, *command.args)
-    text = _OPTIONAL.sub(
-        lambda found: found[1] if all(name in given for name in _INPUT.findall(found[1])) else "", command.command or ""
-    )
+    text = expressions.optional(command.command or "", given)
     return ("bash", "-c", text)
 
 
@@ -267,12 +267,19 @@ def _with_variables(component: Command | Sweep, scope: Mapping[str, _Bound], whe
     command = component.trial if isinstance(component, Sweep) else component
     if not any("${{" in text for text in command.variables.values()):
         return component
-    own = {
-        name: _PARENT_INPUT.sub(lambda found: _text_in(scope, found[1], where), text)
-        for name, text in command.variables.items()
-    }
+    own = {name: _with_parents(text, scope, where) for name, text in command.variables.items()}
     made = replace(command, variables=own)
     return replace(component, trial=made) if isinstance(component, Sweep) else made
+
+
+def _with_parents(text: str, scope: Mapping[str, _Bound], where: Where) -> str:
+    """The text with the literal inputs of the pipeline that it names."""
+
+    def value(expression: str) -> str | None:
+        name = expressions.parent_input(expression)
+        return None if name is None else _text_in(scope, name, where)
+
+    return expressions.replaced(text, value)
 
 
 def _text_in(scope: Mapping[str, _Bound], name: str, where: Where) -> str:

@@ -8,31 +8,29 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import codes, composer, data, environments, registered
+from runner import codes, data, environments, registered
 from runner.backends import open_backend
 from runner.data.mltable import evaluated
-from runner.data.place import without_login
 from runner.drafts import drafts
-from runner.errors import RunnerError, SpecError, UsageError
-from runner.job import DataType, Environment, Graph, Job, Mode, Sweep
+from runner.errors import SpecError, UsageError
+from runner.job import DataType, Graph, Job, Mode, Sweep
 from runner.model import Step
 from runner.plan import Plan, PlanStep, Pool
 from runner.spec import config as configuration
 from runner.spec import names
-from runner.submission import guards, refusing
+from runner.submission import refusing
 from runner.submission.accepting import WHOLE, CodeFolder, Prepared
 from runner.submission.choices import check_arguments, check_limits, choose_backend
 from runner.submission.resuming import begun_at
-from runner.sweeps import rules
+from runner.submission.settling import Settled, settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from runner.backends.base import Backend, Capabilities
+    from runner.backends.base import Backend
     from runner.data import Place
-    from runner.drafts import Draft, Drafts, Given
-    from runner.job import Code, Component, Where
-    from runner.model import Limits
+    from runner.drafts import Drafts
+    from runner.job import Code, Component
     from runner.spec.config import Config
     from runner.spec.mappings import Compute
     from runner.store import Store
@@ -109,7 +107,7 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
         if job.problems:
             raise refusing.refusal(job, name, map(refusing.of_problem, job.problems))
         found = drafts(job)
-        settled = _settled(request, found, backend)
+        settled = settle(request, found, backend)
         steps = _steps(request, settled, backend, store, say, build=build)
     finally:
         backend.close()
@@ -122,18 +120,6 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
         store, prepared.plan, experiment=prepared.experiment, title=prepared.title, from_step=request.begin_at
     )
     return replace(prepared, plan=plan)
-
-
-@dataclass(frozen=True, slots=True)
-class _Settled:
-    """A draft, and what its names mean here."""
-
-    draft: Draft
-    limits: Limits
-    compute: Compute | None
-    environment: Environment | None
-    places: Mapping[str, Place]
-    publish: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,125 +165,11 @@ def _computes(job: Job) -> set[str]:
     return found
 
 
-def _settled(request: JobRequest, found: Drafts, backend: Backend) -> list[_Settled]:
-    """What every name of every step means.
-
-    Raises:
-        CapabilityError: listing all that is not mapped, not known, or not to be had on the backend.
-    """
-    faults: list[refusing.Fault] = []
-    settled = []
-    for draft in found.steps:
-        if draft.sweep is not None:
-            rules.check(draft.sweep, draft.command.where)
-        one = _Settling(request, draft, backend)
-        settled.append(one.settle())
-        faults += one.faults
-    if faults:
-        raise refusing.refusal(request.job, backend.name, faults)
-    return settled
-
-
-class _Settling:
-    """One draft; what is wrong with it is collected in `faults`."""
-
-    def __init__(self, request: JobRequest, draft: Draft, backend: Backend) -> None:
-        self.faults: list[refusing.Fault] = []
-        self._config, self._draft, self._backend = request.config, draft, backend
-        self._folder = request.job.file.parent if request.job.file else Path.cwd()
-        self._compute = request.compute or draft.compute
-
-    def settle(self) -> _Settled:
-        draft, can = self._draft, self._backend.capabilities
-        compute = names.compute(self._config, self._compute) if self._compute else None
-        limits = _limits(draft.command.limits, compute, can)
-        environment = self._environment(draft.command.environment)
-        self._sources(draft.command.code, environment)
-        places = {name: place for name, given in draft.data.items() if (place := self._input(given)) is not None}
-        publish = {name: to for name, path in draft.publish.items() if (to := self._output(path)) is not None}
-        for what, why, way in composer.problems(Step(draft.name, draft.argv, limits=limits), can):
-            self.faults.append(refusing.of_error(draft.command.where.error(f"{what}: {why}", way)))
-        return _Settled(draft, limits, compute, environment, places, publish)
-
-    def _environment(self, wanted: Environment | None) -> Environment | None:
-        try:
-            found = environments.mapped(wanted, self._lookup, images=self._backend.capabilities.images)
-            if not self._backend.capabilities.images:
-                environments.check_local(found)
-        except RunnerError as error:
-            self.faults.append(refusing.of_error(error))
-            return None
-        return found
-
-    def _lookup(self, name: str) -> Environment | None:
-        found = names.environment(self._config, name)
-        return Environment(found.image, libs=found.libs, local=found.local, where=found.origin.where) if found else None
-
-    def _input(self, given: Given) -> Place | None:
-        uri, where = given.data.uri, given.data.where
-        try:
-            place = data.resolve(uri, self._config, where=where)
-            if place.path is not None:
-                self._guard(str(place), place.path, where, written=given.mode is Mode.RW_MOUNT)
-        except RunnerError as error:
-            self.faults.append(refusing.of_error(error))
-            return None
-        return place
-
-    def _sources(self, code: Code | None, environment: Environment | None) -> None:
-        """That what is copied along, or sent to the engine to be built, is nothing that no job may be given."""
-        found = [(path, code.where) for path in (code.path, *code.includes) if path is not None] if code else []
-        if environment is not None and environment.context is not None:
-            found.append((environment.context, environment.where))
-        for path, where in found:
-            try:
-                self._guard(str(path), path, where, written=False)
-            except SpecError as error:
-                self.faults.append(refusing.of_error(error))
-
-    def _guard(self, place: str, path: Path, where: Where, *, written: bool) -> None:
-        reason = guards.refused_as_output(path, self._folder) if written else guards.refused_as_input(path)
-        if reason is not None:
-            verb = "write to" if written else "be given"
-            raise where.error(
-                f"{place} is {reason}; a job may not {verb} it", "name a folder that holds the data alone"
-            )
-
-    def _output(self, path: str) -> str | None:
-        where = self._draft.command.where
-        uri = path if "://" in path or path.startswith(("/", "azureml:")) else str(self._folder / path)
-        try:
-            place = data.resolve(uri, self._config, where=where)
-            data.check_publish(place)
-            if place.path is not None:
-                self._guard(str(place), place.path, where, written=True)
-            if place.path is None and without_login(place.url) != place.url:
-                raise where.error(
-                    "an output's address may not hold a login, since it would be kept", f"shorten {place}"
-                )
-        except RunnerError as error:
-            self.faults.append(refusing.of_error(error))
-            return None
-        # What ends in a slash is a folder, into which a file goes under its own name.
-        return f"{place.path}{'/' * uri.endswith('/')}" if place.path else place.url
-
-
-def _limits(limits: Limits, compute: Compute | None, can: Capabilities) -> Limits:
-    """The step's own, and what its compute has where it says nothing."""
-    if compute is None:
-        return limits
-    return replace(
-        limits,
-        cpus=compute.cpus if limits.cpus is None and can.cpus else limits.cpus,
-        memory_bytes=compute.memory_bytes if limits.memory_bytes is None and can.memory else limits.memory_bytes,
-    )
-
-
 # -- bringing into place --------------------------------------------------------------------------------------------
 
 
 def _steps(
-    request: JobRequest, settled: Sequence[_Settled], backend: Backend, store: Store, say: Say, *, build: bool
+    request: JobRequest, settled: Sequence[Settled], backend: Backend, store: Store, say: Say, *, build: bool
 ) -> _Steps:
     """Fetch, build, read: each thing once, however many steps use it."""
     taken = _codes(settled, store, say)
@@ -316,7 +188,7 @@ def _steps(
     )
 
 
-def _codes(settled: Sequence[_Settled], store: Store, say: Say) -> dict[Code, tuple[str, codes.Taken]]:
+def _codes(settled: Sequence[Settled], store: Store, say: Say) -> dict[Code, tuple[str, codes.Taken]]:
     """The code of all steps, each with the digest of its content."""
     wanted = list(dict.fromkeys(code for each in settled if (code := each.draft.command.code) is not None))
     found = codes.take_all(wanted, store.cache, without=store.home)
@@ -326,7 +198,7 @@ def _codes(settled: Sequence[_Settled], store: Store, say: Say) -> dict[Code, tu
 
 
 def _fetched(
-    request: JobRequest, settled: Sequence[_Settled], store: Store, say: Say, *, fetch: bool
+    request: JobRequest, settled: Sequence[Settled], store: Store, say: Say, *, fetch: bool
 ) -> dict[tuple[str, Mode, bool | None], Path]:
     found: dict[tuple[str, Mode, bool | None], Path] = {}
     for each in settled:
@@ -345,7 +217,7 @@ def _fetched(
     return found
 
 
-def _wanted(each: _Settled, name: str) -> tuple[str, Mode, bool | None]:
+def _wanted(each: Settled, name: str) -> tuple[str, Mode, bool | None]:
     """What makes two inputs the same: the place, the mode, and whether a folder or a file is wanted (None: either)."""
     declared = each.draft.command.inputs.get(name)
     kind = each.draft.data[name].data.type or (declared.type if declared else None)
@@ -360,7 +232,7 @@ def _passed_on(place: Place, mode: Mode) -> bool:
 
 def _plan_step(
     request: JobRequest,
-    each: _Settled,
+    each: Settled,
     fetched: Mapping[tuple[str, Mode, bool | None], Path],
     taken: Mapping[Code, tuple[str, codes.Taken]],
     image: str | None,
@@ -402,7 +274,7 @@ def _plan_step(
 # -- the whole ------------------------------------------------------------------------------------------------------
 
 
-def _prepared(request: JobRequest, found: Drafts, settled: Sequence[_Settled], made: _Steps, backend: str) -> Prepared:
+def _prepared(request: JobRequest, found: Drafts, settled: Sequence[Settled], made: _Steps, backend: str) -> Prepared:
     job = request.job
     title = job.display_name or (job.file.name if job.file else "job")
     experiment = request.experiment or job.experiment or (job.file.parent.name if job.file else "") or "default"
@@ -430,7 +302,7 @@ def _prepared(request: JobRequest, found: Drafts, settled: Sequence[_Settled], m
     )
 
 
-def _pools(request: JobRequest, settled: Sequence[_Settled]) -> Iterator[tuple[str, Pool]]:
+def _pools(request: JobRequest, settled: Sequence[Settled]) -> Iterator[tuple[str, Pool]]:
     for each in settled:
         name = request.compute or each.draft.compute
         if name is not None and each.compute is not None:

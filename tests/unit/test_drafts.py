@@ -122,6 +122,21 @@ def test_optional_parts_go_when_their_input_is_absent() -> None:
     assert step.argv[2] == "x  --b ${{ inputs.b }} --c ${{inputs.c}}"
 
 
+def test_names_with_dashes_and_dots_are_names() -> None:
+    wanted = {"a-b": Input(NUMBER, optional=True), "c.d": Input(NUMBER)}
+    trial = Command(inputs=wanted, command="x $[[--a ${{inputs.a-b}}]] ${{inputs.c.d}}")
+    (step,) = drafts(Job(trial, inputs={"c.d": 1})).steps
+    assert step.argv[2] == "x  ${{inputs.c.d}}"
+    (step,) = drafts(Job(trial, inputs={"c.d": 1, "a-b": 2})).steps
+    assert step.argv[2] == "x --a ${{inputs.a-b}} ${{inputs.c.d}}"
+
+
+def test_an_output_s_place_is_told_by_its_names() -> None:
+    place = "azureml://datastores/${{ default_datastore }}/paths/${{ name }}/${{run_id}}/${{output}}"
+    (step,) = drafts(Job(command(o_m=Output(path=place)))).steps
+    assert step.publish == {"m": "azureml://datastores/workspaceblobstore/paths/${{name}}/${{name}}/m"}
+
+
 def test_an_optional_input_that_the_pipeline_lacks_stays_absent() -> None:
     node = Node(command("x $[[--a ${{inputs.a}}]]", i_a=Input(NUMBER, optional=True)), {"a": Reference("a")})
     (step,) = drafts(Job(Graph(inputs={"a": Input(NUMBER, optional=True)}, nodes={"s": node}))).steps

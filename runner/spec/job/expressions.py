@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from runner.spec.yamldoc import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
 _EXPRESSION = re.compile(r"\$\{\{([^{}]*)\}\}")
@@ -41,6 +41,13 @@ def alone(text: str) -> str | None:
     """The content of a text that is one expression and nothing else; None for any other."""
     found = _EXPRESSION.fullmatch(text.strip()) if "${{" in text else None
     return found[1].strip() if found else None
+
+
+def replaced(text: str, value: Callable[[str], str | None]) -> str:
+    """The text with each `${{ … }}` replaced by what `value` gives for its content; None leaves it as it is."""
+    if "${{" not in text:
+        return text
+    return _EXPRESSION.sub(lambda found: found[0] if (new := value(found[1].strip())) is None else new, text)
 
 
 def parent_input(expression: str) -> str | None:
