@@ -61,7 +61,7 @@ def meant(word: str, words: Any) -> tuple[str, ...]:
     near = nearest(word, words)
     if near is not None:
         return (f"did you mean {near}?",)
-    known = list(words)
+    known = sorted(words) if isinstance(words, set | frozenset) else list(words)
     return (f"known: {', '.join(known[:40])}{' …' if len(known) > 40 else ''}",) if known else ()
 
 
