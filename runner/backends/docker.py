@@ -290,8 +290,10 @@ class DockerBackend:
     def _started(self, handle: Handle, watched: _Watched) -> bool:
         """Whether the engine has answered to the start; it takes some 200 ms, in which other tasks go on."""
         if watched.unstarted:
+            # The engine went away before it answered: it may have started the container, which must not run twice.
+            self._drop(watched)
+            self.watch(watched.task, handle)
             watched.unstarted = False
-            self._start(handle, watched.task)
         if watched.starting is None:
             return True
         if not watched.starting.done():

@@ -77,9 +77,15 @@ def _shown_away(cli: Cli, name: str) -> bool:
     return _status(cli, name) == "NotResponding"
 
 
+def _shown_running(cli: Cli, name: str) -> bool:
+    return _status(cli, name) == "Running"
+
+
 def _all_began(cli: Cli, *names: str) -> None:
     for name in names:
         eventually(partial(_began, cli, name), f"{name} runs")
+        # The script's first words may come before the engine's answer to its start.
+        eventually(partial(_shown_running, cli, name), f"{name} is shown as running")
 
 
 def _wait(cli: Cli, name: str) -> dict[str, Any]:

@@ -190,4 +190,22 @@ def main() -> None:
     print(f"runner: {len(new)} of {len(found)} conda packages installed")
 
 
-main()
+def leave(code: int) -> NoReturn:
+    """End without Python's own end: rattler's threads may still run then, and have crashed it (SIGSEGV, SIGABRT)."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+try:
+    main()
+except SystemExit as stop:
+    if isinstance(stop.code, str):
+        print(stop.code, file=sys.stderr)
+    leave(stop.code if isinstance(stop.code, int) else int(stop.code is not None))
+except Exception:  # noqa: BLE001 - as Python would show it
+    import traceback
+
+    traceback.print_exc()
+    leave(1)
+leave(0)
