@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -78,6 +79,14 @@ class Cli:
         data = self("show", name, "--json").json
         assert isinstance(data, dict)
         return data
+
+
+def without_python_s_own(err: bytes) -> bytes:
+    """What an interrupted command wrote, without what Python itself says of an interruption that meets it in a destructor
+    or while it imports: with warnings on, as in tests, that its file was left open. Users see nothing of it."""
+    return re.sub(
+        rb"Exception ignored in: .*?\n(?:ResourceWarning|KeyboardInterrupt)[^\n]*\n", b"", err, flags=re.DOTALL
+    )
 
 
 @pytest.fixture
