@@ -196,7 +196,7 @@ class ProcessBackend:
         return Observation(Phase.ENDED, lost=True) if status is None else _ended(os.waitstatus_to_exitcode(status))
 
     def wait(self, timeout: float) -> None:
-        """Sleep until a process ends, or for `timeout` seconds. Logs need no copying: the script writes the file."""
+        """Sleep until a process ends, or for `timeout` seconds. Logs have copiers of their own."""
         if not self._pidfds:
             time.sleep(timeout)
             return
