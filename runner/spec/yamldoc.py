@@ -7,7 +7,6 @@ would guess wrongly stays readable: `text()` is what the user wrote (`1.10`, `no
 from __future__ import annotations
 
 import difflib
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,6 @@ LARGE_BYTES = 16 << 20
 LARGE_NODES = 2_000_000
 """Of files that programs write too: a pipeline of 10,000 steps has 2 MB and 300,000 values."""
 MAX_DEPTH = 50
-_MANY, _COMPARED = 500, 50
 
 _TEXT_TAG = "tag:yaml.org,2002:str"
 _MERGE_TAG = "tag:yaml.org,2002:merge"
@@ -76,16 +74,9 @@ def dotted(path: KeyPath) -> str | None:
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The one of `words` that the user most likely meant, or None. Of thousands only a few that are alike are compared:
-    a file may have as many slips."""
-    candidates = list(words)
-    asked, cutoff = word.lower(), 0.7
-    if len(candidates) > _MANY:
-        cutoff = 0.85
-        alike = (each for each in candidates if abs(len(each) - len(asked)) <= 1 and each[:2].lower() == asked[:2])
-        candidates = list(itertools.islice(alike, _COMPARED))
-    known = {candidate.lower(): candidate for candidate in candidates}
-    close = difflib.get_close_matches(asked, known, n=1, cutoff=cutoff)
+    """The one of `words` that the user most likely meant, or None."""
+    known = {candidate.lower(): candidate for candidate in words}
+    close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.7)
     return known[close[0]] if close else None
 
 

@@ -149,7 +149,7 @@ def _attacked(
         folder.mkdir()
         folder.chmod(0o777)
         job = pipeline(
-            work / f"p{number}.yml", folder, layered(count), body=f"sleep 0.{dice.randint(1, 3)}", image=image
+            work / f"p{number}.yml", folder, layered(count), body=f"sleep 0.{dice.randint(3, 6)}", image=image
         )
         name = f"attacked-{number}"
         cli.submit(job, "--backend", backend, "--name", name)

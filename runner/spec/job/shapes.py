@@ -6,6 +6,7 @@ the values mean is read by others.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from runner.spec.yamldoc import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from runner.spec.yamldoc import KeyPath
 
@@ -56,9 +57,20 @@ def found(value: Any) -> str:
             return str(value)
 
 
+_MANY, _COMPARED = 500, 50
+
+
+def _few(word: str, words: Sequence[str]) -> Sequence[str]:
+    """Of thousands of names only some that are much alike: a comparison takes 10 µs, and a file may have as many slips."""
+    if len(words) <= _MANY:
+        return words
+    alike = (each for each in words if abs(len(each) - len(word)) <= 1 and each[:-2] == word[: len(each) - 2])
+    return list(itertools.islice(alike, _COMPARED))
+
+
 def meant(word: str, words: Any) -> tuple[str, ...]:
     """The hint with the nearest right word, else with all of them (if they are few)."""
-    near = nearest(word, words)
+    near = nearest(word, _few(word, list(words)))
     if near is not None:
         return (f"did you mean {near}?",)
     known = sorted(words) if isinstance(words, set | frozenset) else list(words)
