@@ -46,7 +46,6 @@ class Draft:
     parameters: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Given] = field(default_factory=dict)
     upstream: Mapping[str, Upstream] = field(default_factory=dict)
-    modes: Mapping[str, Mode] = field(default_factory=dict)
     publish: Mapping[str, str] = field(default_factory=dict)
     compute: str | None = None
     sweep: SweepPlan | None = None
@@ -159,7 +158,6 @@ class _Flattener:
                 parameters={key: each for key, each in scope.items() if isinstance(each, str)},
                 data={key: each for key, each in scope.items() if isinstance(each, Given)},
                 upstream={key: each for key, each in scope.items() if isinstance(each, Upstream)},
-                modes={key: each.mode for key, each in command.inputs.items() if each.mode is not None},
                 publish=publish,
                 compute=node.compute or self._compute,
                 sweep=_sweep(component) if isinstance(component, Sweep) else None,

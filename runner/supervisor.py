@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from runner import verdict
 from runner.backends import open_backend
-from runner.engine import Engine, Hooks
+from runner.engine import Engine
 from runner.errors import RunnerError
 from runner.store import Store, close_all
 
@@ -134,7 +134,7 @@ def supervise(home: Path, name: str, secrets: Mapping[str, str] | None) -> None:
     try:
         backend = open_backend(run.backend, store)
         try:
-            Engine(store, run, backend, secrets, Hooks(publish=_publish)).drive()
+            Engine(store, run, backend, secrets, _publish).drive()
         except Exception:
             _abandon(store, run, backend)
             raise

@@ -6,7 +6,7 @@ the task is found again by its key, and the outcome is recorded only once record
 
 from __future__ import annotations
 
-from runner.engine.context import TICK_S, Context, Driver, Hooks
+from runner.engine.context import TICK_S, Context, Driver
 from runner.engine.graph import GraphDriver
 from runner.engine.logindex import log_offset
 from runner.engine.loop import Engine
@@ -14,6 +14,6 @@ from runner.engine.pool import Pools
 from runner.engine.step import NOT_RESPONDING_S, StepDriver
 
 __all__ = [
-    "NOT_RESPONDING_S", "TICK_S", "Context", "Driver", "Engine", "GraphDriver", "Hooks", "Pools", "StepDriver",
+    "NOT_RESPONDING_S", "TICK_S", "Context", "Driver", "Engine", "GraphDriver", "Pools", "StepDriver",
     "log_offset",
 ]  # fmt: skip

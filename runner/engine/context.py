@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from runner.engine.publish import Publisher
 from runner.engine.trash import Trash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from runner.backends.base import Backend
-    from runner.engine.publish import Copying
+    from runner.engine.publish import Copying, Publisher
     from runner.model import Outcome, Step
     from runner.store import RunRow, Store
 
@@ -36,16 +34,6 @@ class Driver(Protocol):
         """Ask for the end; the first request stands."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What the engine has done by others; None: it is not done.
-
-    publish: (file or folder that a step left, path or URI to copy it to); any exception is the step's OutputError.
-    """
-
-    publish: Callable[[Path, str], object] | None = None
-
-
 class Cancels:
     """Who has asked for what to be canceled, by one query for a run and all its steps."""
 
@@ -65,20 +53,18 @@ class Cancels:
 
 @dataclass(slots=True)
 class Context:
-    """One supervisor's store, backend, secrets (None: lost with the process that held them) and hooks."""
+    """One supervisor's store, backend, publisher, and secrets (None: lost with the process that held them)."""
 
     store: Store
     backend: Backend
     root: RunRow
     secrets: Mapping[str, str] | None
-    hooks: Hooks = field(default_factory=Hooks)
+    publisher: Publisher
     cancels: Cancels = field(init=False)
-    publisher: Publisher = field(init=False)
     trash: Trash = field(default_factory=Trash)
 
     def __post_init__(self) -> None:
         self.cancels = Cancels(self.store, self.root)
-        self.publisher = Publisher(self.hooks.publish)
 
     def secrets_of(self, step: Step) -> Mapping[str, str] | None:
         """The secrets that a step names; None when they are known no more."""

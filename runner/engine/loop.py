@@ -6,8 +6,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from runner.engine.context import TICK_S, Context, Driver, Hooks
+from runner.engine.context import TICK_S, Context, Driver
 from runner.engine.graph import GraphDriver
+from runner.engine.publish import Publisher
 from runner.engine.step import StepDriver
 from runner.errors import StoreError, UnavailableError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runner.backends.base import Backend
+    from runner.engine.publish import Publish
     from runner.model import Outcome
     from runner.store import RunRow, Store
 
@@ -26,9 +28,10 @@ class Engine:
     """Drives one run to its end."""
 
     def __init__(
-        self, store: Store, run: RunRow, backend: Backend, secrets: Mapping[str, str] | None, hooks: Hooks | None = None
+        self, store: Store, run: RunRow, backend: Backend, secrets: Mapping[str, str] | None, publish: Publish
     ) -> None:
-        self._context = Context(store, backend, run, secrets, hooks or Hooks())
+        """publish: see `Publisher`."""
+        self._context = Context(store, backend, run, secrets, Publisher(publish))
         self._asked = 0.0
         self._vain = 0
         self._driver: Driver = (

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
     from pathlib import Path
 
+    Publish = Callable[[Path, str], object]
+
 _AT_ONCE = 4
 
 
@@ -33,9 +35,13 @@ class Copying:
 
 
 class Publisher:
-    """Hands outputs to `publish`. The threads are made with the first of them."""
+    """Hands outputs to `publish`. The threads are made with the first of them.
 
-    def __init__(self, publish: Callable[[Path, str], object] | None) -> None:
+    Args:
+        publish: copies (file or folder that a step left) to (path or URI); any exception is the step's OutputError.
+    """
+
+    def __init__(self, publish: Publish) -> None:
         self._publish = publish
         self._threads: ThreadPoolExecutor | None = None
 
@@ -59,6 +65,4 @@ class Publisher:
     def _one(self, name: str, source: Path, target: str) -> None:
         if not source.exists():
             raise FileNotFoundError(f"the step did not write {name}")
-        if self._publish is None:
-            raise NotImplementedError("this runner cannot copy outputs elsewhere")
         self._publish(source, target)

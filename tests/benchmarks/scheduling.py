@@ -33,7 +33,7 @@ def measure(steps: int, folder: Path) -> dict[str, float]:
     from runner.engine import Engine
     from runner.store import Store
     from runner.submission import job
-    from tests.plans import MemoryBackend, accept
+    from tests.plans import MemoryBackend, accept, published_by_nobody
 
     path = pipeline(folder / "job.yml", steps, chain=True)
     store = Store(folder / "home")
@@ -45,7 +45,7 @@ def measure(steps: int, folder: Path) -> dict[str, float]:
     assert prepared.plan is not None
     row, lock = accept(store, prepared.plan)
     accepted = time.perf_counter()
-    outcome = Engine(store, row, MemoryBackend(), {}).drive()
+    outcome = Engine(store, row, MemoryBackend(), {}, published_by_nobody).drive()
     ended = time.perf_counter()
     os.close(lock)
     assert outcome.process_exit == 0, outcome

@@ -15,7 +15,7 @@ from runner.engine import Engine
 from runner.model import Step
 from runner.plan import Plan, PlanStep, Upstream
 from runner.store import Store
-from tests.plans import MemoryBackend, accept
+from tests.plans import MemoryBackend, accept, published_by_nobody
 
 
 def plan_of(count: int) -> Plan:
@@ -41,7 +41,7 @@ def measure(count: int) -> str:
         run, _ = accept(store, plan, backend="memory")
         accepted = time.perf_counter()
         used = time.process_time()
-        outcome = Engine(store, run, MemoryBackend(), {}).drive()
+        outcome = Engine(store, run, MemoryBackend(), {}, published_by_nobody).drive()
         took, used = time.perf_counter() - accepted, time.process_time() - used
         store.close()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -13,6 +13,7 @@ import pytest
 
 from runner.api import Run
 from runner.engine import Context, Pools
+from runner.engine.publish import Publisher
 from runner.engine.sweep import sweep_driver
 from runner.errors import StoreError
 from runner.job import Distribution, EarlyTermination, Objective, Sampling, SweepLimits
@@ -20,7 +21,7 @@ from runner.model import Reason, Status
 from runner.plan import Plan, PlanStep, SweepPlan, Upstream
 from runner.store import Store
 from runner.supervisor import ensure
-from tests.plans import MemoryBackend, accept, bash, start
+from tests.plans import MemoryBackend, accept, bash, published_by_nobody, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -194,7 +195,8 @@ def test_a_store_that_cannot_be_written_takes_no_room_from_the_trials(
     each = sweep("true", max_concurrent_trials=None)
     root, lock = accept(store, Plan((each,)), backend="memory")
     backend = MemoryBackend()
-    driver = sweep_driver(Context(store, backend, root, {}), Pools({}), store.child(root, "tune"), each, None)
+    context = Context(store, backend, root, {}, Publisher(published_by_nobody))
+    driver = sweep_driver(context, Pools({}), store.child(root, "tune"), each, None)
 
     def full(*_: object) -> None:
         raise StoreError("database or disk is full", "free some space")

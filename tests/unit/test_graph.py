@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.digests import Digests
-from runner.engine import Engine, Hooks
+from runner.engine import Engine
 from runner.model import Limits, Outcome, Reason, Status, Step
 from runner.plan import Plan, PlanStep, Pool, Upstream
 from runner.store import RunRow, Store
-from tests.plans import MemoryBackend, accept
+from tests.plans import MemoryBackend, accept, published_by_nobody
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from runner.backends.base import Handle, Task
 
@@ -86,8 +86,10 @@ def exits(shape: Shape) -> MemoryBackend:
     return Mortal(lambda task: 7 if task.labels["runner.step"] in shape.failing else 0)
 
 
-def drive(store: Store, row: RunRow, backend: MemoryBackend, hooks: Hooks | None = None) -> Outcome:
-    return Engine(store, store.get(row.name), backend, {}, hooks).drive()
+def drive(
+    store: Store, row: RunRow, backend: MemoryBackend, publish: Callable[[Path, str], object] = published_by_nobody
+) -> Outcome:
+    return Engine(store, store.get(row.name), backend, {}, publish).drive()
 
 
 def check(shape: Shape, store: Store, run: RunRow, backend: MemoryBackend) -> None:
@@ -278,7 +280,7 @@ def test_outputs_are_copied_to_where_they_were_asked_for(store: Store, fault: OS
         if fault is not None:
             raise fault
 
-    outcome = drive(store, run, MemoryBackend(), Hooks(publish=publish))
+    outcome = drive(store, run, MemoryBackend(), publish)
     assert seen == [("out", f"/elsewhere/{run.name}.a")]
     reason, message = outcomes(store, run)["a"]
     if fault is None:
@@ -299,7 +301,7 @@ def test_a_copy_that_hangs_does_not_outlive_a_cancel(store: Store) -> None:
         over.wait(60)
 
     try:
-        outcome = drive(store, run, MemoryBackend(), Hooks(publish=hangs))
+        outcome = drive(store, run, MemoryBackend(), hangs)
         assert not over.is_set()
     finally:
         over.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from runner.job import Command, DataType, Input, Reference
+from runner.job import Command, DataType, Input
 from runner.spec.job import expressions, values
 from runner.spec.job.resources import limits, native, retry
 from runner.spec.job.source import pick
@@ -201,8 +201,3 @@ def typed(inner: Command, kinds: Mapping[str, DataType]) -> Command:
     """The same with the types of those inputs that were references."""
     changed = {name: replace(one, type=kinds[name]) if name in kinds else one for name, one in inner.inputs.items()}
     return replace(inner, inputs=changed)
-
-
-def open_references(found: Mapping[str, Value]) -> list[Reference]:
-    """The references among values whose own type is not written."""
-    return [one for one in found.values() if isinstance(one, Reference) and one.type is None]

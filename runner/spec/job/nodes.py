@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from runner.job import Command, Foreign, Graph, Input, Output, Sweep
+from runner.job import Command, Foreign, Graph, Output, Sweep
 from runner.spec.job import values
 from runner.spec.job.commands import command, inputs_declared, inputs_given, outputs, overridden
 from runner.spec.job.kinds import ANY_NODE, COMMAND_OF_COMPONENT, FOREIGN, KINDS, NODES, node_kind
@@ -178,8 +178,3 @@ def _settings(
 
 
 _DEFAULT: DataType = Output().type
-
-
-def declared_inputs(draft: Draft) -> Mapping[str, Input]:
-    """What a step can be given."""
-    return draft.component.inputs
