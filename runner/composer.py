@@ -113,14 +113,16 @@ def compose_task(
     box: Box,
     log: Path,
     layout: Layout,
+    code: Path | None = None,
 ) -> Task:
     """Attempt `number` of a step, with every path and variable in place.
 
     Args:
+        layout: of this step's inputs, outputs and files. code: the folder of its code, for a backend elsewhere.
         secrets: their values; None when the process that held them is gone.
     """
     inputs = {**step.parameters, **layout.inputs}
-    outputs = {name: f"{path}/{name}" if name in step.files else path for name, path in layout.outputs.items()}
+    outputs = layout.outputs
     env = {
         **{name: _filled(text, inputs, outputs) for name, text in step.env.items()},
         "RUNNER_RUN": run,
@@ -146,6 +148,8 @@ def compose_task(
         log=log,
         tracking=layout.tracking,
         labels=labels,
+        remote=step.remote,
+        code=code if step.remote is not None else None,
     )
 
 

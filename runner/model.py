@@ -212,6 +212,27 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Remote:
+    """What only a backend elsewhere (`capabilities.remote`) needs to know of a step. Plain data, as Azure ML's YAML has it.
+
+    environment: the member `environment:`, whole: `azureml:NAME@LABEL`, or `{image: REF}`, `{image, conda_file}`,
+    `{build: {path, dockerfile_path}}` with absolute paths. compute: its name; None: serverless.
+    inputs: name → `type`, `path` (a URI, a name there, or an absolute path of this machine, which is uploaded), `mode`.
+    outputs: name → `type`, `path`, `mode`, `name`, `version`, as far as they were given.
+    members: `distribution`, `identity`, `services`, `resources`, `queue_settings` … untouched.
+    foreign: a node of a kind that only Azure ML runs (`parallel`, `spark`, `automl` …), whole, its bindings left out;
+    then nothing of the step itself counts.
+    """
+
+    environment: str | Mapping[str, Any] | None = None
+    compute: str | None = None
+    inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    members: Mapping[str, Any] = field(default_factory=dict)
+    foreign: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One command in one image. `argv` may hold `${{inputs.x}}`, `${{outputs.y}}` and `${{search_space.z}}`, which are
     replaced at its start.
@@ -220,7 +241,8 @@ class Step:
     writes to, or None for a folder that runner gives it (`RUNNER_OUTPUT_<NAME>`). secrets: names only.
     parameters: literal inputs, as the text that stands for them. files: those outputs that are one file: the script is
     given the path `<folder>/<name>`. writable: those inputs that the script may write to. publish: output → where it is
-    copied to once the step has completed (a path or URI; `${{name}}` is the run's name).
+    copied to once the step has completed (a path or URI; `${{name}}` is the run's name). remote: of a backend elsewhere;
+    `inputs` are then names of `remote.inputs`, and `publish` is empty, since Azure ML writes to where outputs are asked for.
     """
 
     name: str
@@ -236,6 +258,7 @@ class Step:
     files: tuple[str, ...] = ()
     writable: tuple[str, ...] = ()
     publish: Mapping[str, str] = field(default_factory=dict)
+    remote: Remote | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, complete; `from_json` is its inverse."""
@@ -245,6 +268,8 @@ class Step:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
         values = dict(data)
+        remote = values.get("remote")
+        values["remote"] = Remote(**remote) if remote else None
         for name in ("argv", "secrets", "files", "writable"):
             values[name] = tuple(values.get(name, ()))
         limits = dict(values["limits"])

@@ -132,7 +132,7 @@ def supervise(home: Path, name: str, secrets: Mapping[str, str] | None) -> None:
     store = Store(home)
     run = store.get(name)
     try:
-        backend = open_backend(run.backend, store)
+        backend = open_backend(run.backend, store, store.folder(name).read_target())
         try:
             Engine(store, run, backend, secrets, _publish).drive()
         except Exception:

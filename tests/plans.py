@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from runner.backends.base import Capabilities, Layout, Observation, Phase
+from runner.backends.base import Capabilities, Layout, Observation, Phase, with_files
 from runner.plan import Plan, PlanStep, Upstream
 from runner.supervisor import launch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from runner.backends.base import Box, Handle, Task
@@ -85,9 +85,12 @@ class MemoryBackend:
         self.ended: list[str] = []
         self.most = 0
 
-    def layout(self, box: Box, inputs: Mapping[str, str], outputs: Mapping[str, str | None]) -> Layout:
+    def layout(
+        self, box: Box, inputs: Mapping[str, str], outputs: Mapping[str, str | None], files: Collection[str] = ()
+    ) -> Layout:
         """As on the process backend."""
-        return Layout(str(box.work), "/", dict(inputs), {name: str(box.outputs / name) for name in outputs})
+        folders = {name: str(box.outputs / name) for name in outputs}
+        return Layout(str(box.work), "/", dict(inputs), with_files(folders, files))
 
     def render(self, task: Task) -> Mapping[str, object]:
         """Nothing is sent."""

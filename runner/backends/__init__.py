@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING
 from runner.errors import CapabilityError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from runner.backends.base import Backend
     from runner.store import Store
 
 BUILT_IN = ("process", "docker", "azureml")
 
 
-def open_backend(name: str, store: Store) -> Backend:
+def open_backend(name: str, store: Store, target: Mapping[str, str] | None = None) -> Backend:  # noqa: ARG001 - azureml will
     """The backend of that name.
+
+    Args:
+        target: of a backend elsewhere: which workspace, and how to sign in there, as recorded with the run
+            (`store.folder(run).target`); never a secret. None: it was not said, and is found as for a new run.
 
     Raises:
         UsageError: there is none of that name.

@@ -10,10 +10,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    from runner.model import Limits
+    from runner.model import Limits, Remote
+    from runner.plan import SweepPlan, Upstream
 
 Handle = str
 
@@ -41,6 +42,10 @@ class Capabilities:
     secrets: bool
     isolates: bool
     """Processes of the script cannot outlive the task, whatever they do."""
+    remote: bool = False
+    """It runs elsewhere: names of environments, data and computes are its own, kinds of jobs that only it knows are passed
+    on, a plan is handed over whole (`PlanBackend`), inputs are uploaded by it, and nothing of a task's box is seen here
+    before `finish`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,8 @@ class Task:
         secrets: name → value, in memory only; None when they were lost with the process that held them.
         box: the attempt's folder. log: the file that receives the script's stdout and stderr, byte for byte.
         labels: what the backend tags the task with. tracking: the box's folder of that name, as the script sees it.
+        remote, code, whole: of a backend elsewhere only. code: the folder of the user's code, not to be written to (None:
+        none). whole: the steps of a plan that is handed over at once; then argv, inputs and the like say nothing.
     """
 
     key: str
@@ -108,6 +115,51 @@ class Task:
     labels: Mapping[str, str] = field(default_factory=dict)
     writable: frozenset[str] = frozenset()
     tracking: str = ""
+    remote: Remote | None = None
+    code: Path | None = None
+    whole: Whole | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One step of a plan that is handed over whole.
+
+    name: of the step in the plan. task: what it runs; its labels name the step's own run. upstream: those inputs that other
+    steps write. sweep: the task is the template of each trial, `${{search_space.NAME}}` left open.
+    """
+
+    name: str
+    task: Task
+    upstream: Mapping[str, Upstream] = field(default_factory=dict)
+    sweep: SweepPlan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A plan as a backend gets it. outputs: the plan's outputs → whose output each is. single_sweep: it is one sweep job,
+    not a pipeline."""
+
+    members: tuple[Member, ...]
+    outputs: Mapping[str, Upstream] = field(default_factory=dict)
+    continue_on_step_failure: bool = False
+    force_rerun: bool = False
+    single_sweep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformEnd:
+    """How the service itself says that a task ended (rows A0-A9 of docs/status.md).
+
+    status: Completed, Failed or Canceled. code, message: of its error, in its own words. preempted: the node was taken away.
+    elapsed_s: how long it ran, by the service's clock. reused: the id of the earlier run there that stands for it.
+    """
+
+    status: str
+    code: str | None = None
+    message: str | None = None
+    preempted: bool = False
+    elapsed_s: float | None = None
+    reused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +172,7 @@ class Observation:
     lost: the engine or machine started after the task did, or forgot it; its end was not seen.
     error: the engine's own words when it could not start the task.
     bootstrapped: false where the command ran without the bootstrapper, by plan (row E0).
+    platform: of a backend elsewhere, once it has ended. note: what the service says of a task that waits, for the user.
     """
 
     phase: Phase
@@ -131,6 +184,8 @@ class Observation:
     bootstrapped: bool = True
     started: str | None = None
     finished: str | None = None
+    platform: PlatformEnd | None = None
+    note: str = ""
 
 
 class Backend(Protocol):
@@ -139,8 +194,10 @@ class Backend(Protocol):
     name: str
     capabilities: Capabilities
 
-    def layout(self, box: Box, inputs: Mapping[str, str], outputs: Mapping[str, str | None]) -> Layout:
-        """The paths as the script will see them. Pure."""
+    def layout(
+        self, box: Box, inputs: Mapping[str, str], outputs: Mapping[str, str | None], files: Collection[str] = ()
+    ) -> Layout:
+        """The paths as the script will see them. files: the outputs that are one file, not a folder. Pure."""
 
     def render(self, task: Task) -> Mapping[str, object]:
         """Exactly what `submit` would send, secrets left out. `--dry-run` and tests use it."""
@@ -178,6 +235,18 @@ class Backend(Protocol):
         """Free connections. Running tasks go on."""
 
 
+class PlanBackend(Backend, Protocol):
+    """A backend (`capabilities.remote`) that takes a task with `whole`, and orders and starts its steps itself.
+
+    `cancel` of the whole ends its steps. A step's handle is good for `watch`, `poll`, `finish` and `remove`; `find` of a
+    step's task gives it too.
+    """
+
+    def steps(self, handle: Handle) -> Mapping[str, Handle]:
+        """The steps of the whole that the service has begun or decided about: name in the plan → handle. Of a sweep also its
+        trials, as `runner.sweeps.rows.path_of` names them, in the order of their creation."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Paths as the script sees them: its working directory, each input, each output, its HOME, and where it logs to."""
@@ -187,3 +256,8 @@ class Layout:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     tracking: str = ""
+
+
+def with_files(outputs: Mapping[str, str], files: Collection[str]) -> dict[str, str]:
+    """The folders of outputs, and for those that are one file its path in there: `<folder>/<name>`."""
+    return {name: f"{path}/{name}" if name in files else path for name, path in outputs.items()}

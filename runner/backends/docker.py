@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from runner.artifacts import plain_folder
 from runner.backends import remote_files, secretfile
-from runner.backends.base import Capabilities, Handle, Layout, Observation, Phase
+from runner.backends.base import Capabilities, Handle, Layout, Observation, Phase, with_files
 from runner.bootstrapper import COMPILED, FILE, LABEL, arguments, contract, direct_argv, staged
 from runner.docker_api.containers import Engine, Frames, ImageInfo
 from runner.errors import BackendError, CapabilityError, ImageError, SpecError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from runner.backends.base import Box, Task
@@ -157,7 +157,9 @@ class DockerBackend:
 
     # -- pure -----------------------------------------------------------------------------------------------------
 
-    def layout(self, box: Box, inputs: Mapping[str, str], outputs: Mapping[str, str | None]) -> Layout:
+    def layout(
+        self, box: Box, inputs: Mapping[str, str], outputs: Mapping[str, str | None], files: Collection[str] = ()
+    ) -> Layout:
         """The paths in the container; a file keeps its own name, since scripts look at extensions."""
         del box  # it is always mounted at the same place
         work = f"{_BOX}/work"
@@ -165,9 +167,10 @@ class DockerBackend:
             work=work,
             home=f"{_BOX}/home",
             inputs={name: _input_target(name, source) for name, source in inputs.items()},
-            outputs={
-                name: f"{work}/{folder}" if folder else f"{_BOX}/outputs/{name}" for name, folder in outputs.items()
-            },
+            outputs=with_files(
+                {name: f"{work}/{folder}" if folder else f"{_BOX}/outputs/{name}" for name, folder in outputs.items()},
+                files,
+            ),
             tracking=f"{_BOX}/tracking",
         )
 

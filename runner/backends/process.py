@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.backends import cgroups, secretfile
-from runner.backends.base import Capabilities, Handle, Layout, Observation, Phase
+from runner.backends.base import Capabilities, Handle, Layout, Observation, Phase, with_files
 from runner.backends.forks import ForkServer
 from runner.bootstrapper import COMPILED, arguments, final_outcome, read_record, staged
 from runner.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from runner.backends.base import Box, Task
     from runner.backends.docker import Facts
@@ -60,15 +60,18 @@ class ProcessBackend:
 
     # -- pure -----------------------------------------------------------------------------------------------------
 
-    def layout(self, box: Box, inputs: Mapping[str, str], outputs: Mapping[str, str | None]) -> Layout:
+    def layout(
+        self, box: Box, inputs: Mapping[str, str], outputs: Mapping[str, str | None], files: Collection[str] = ()
+    ) -> Layout:
         """The real paths: inputs are where they are, HOME is the caller's own."""
         return Layout(
             work=str(box.work),
             home=str(Path.home()),
             inputs=dict(inputs),
-            outputs={
-                name: str(box.work / folder if folder else box.outputs / name) for name, folder in outputs.items()
-            },
+            outputs=with_files(
+                {name: str(box.work / folder if folder else box.outputs / name) for name, folder in outputs.items()},
+                files,
+            ),
             tracking=str(box.tracking),
         )
 

@@ -223,7 +223,7 @@ class StepDriver:
         return compose_task(
             step, run=run.name, experiment=run.experiment, number=self._number, store_id=self._store.id,
             secrets=self._context.secrets_of(step), box=box, log=self._folder.log,
-            layout=self._backend.layout(box, step.inputs, step.outputs),
+            layout=self._backend.layout(box, step.inputs, step.outputs, step.files), code=self._code,
         )  # fmt: skip
 
     def _attempted(self) -> Step:

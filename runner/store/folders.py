@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import stat
@@ -44,6 +45,19 @@ class RunFolder:
     def plan(self) -> Path:
         """Of a pipeline or a sweep: its `runner.plan.Plan` as JSON."""
         return self.root / "plan.json"
+
+    @property
+    def target(self) -> Path:
+        """Of a run elsewhere: the workspace and how to sign in there, as JSON (see `open_backend`); no secret."""
+        return self.root / "target.json"
+
+    def read_target(self) -> dict[str, str] | None:
+        """What `target` holds; None: there is none."""
+        try:
+            found: dict[str, str] = json.loads(self.target.read_bytes())
+        except FileNotFoundError:
+            return None
+        return found
 
     def code_of(self, key: str | None) -> Path | None:
         """Of a pipeline: one of its code folders, by its key in `Plan.code`; None (no code) stays None."""

@@ -54,15 +54,20 @@ class Store(Places, Search, Children, Attempts, Reusable, Pipelines):
         plan: Plan | None = None,
         kind: str = "script",
         image_names: Mapping[str, str] | None = None,
+        target: Mapping[str, str] | None = None,
     ) -> RunRow:
         """Record the run, with all the steps of its plan. From here on it exists, and will end.
 
         Args:
             plan: of a pipeline or sweep (`kind`), instead of a step. image_names: image id → what to call it, of steps.
+            target: of a run elsewhere; see `RunFolder.target`.
 
         Raises:
             ConflictError: the name is taken.
         """
+        if target is not None:
+            with self.errors():
+                write_aside(self.folder(name).target, json.dumps(dict(target)).encode())
         if plan is not None:
             with self.errors():
                 write_aside(self.folder(name).plan, dumped(plan).encode())

@@ -41,7 +41,7 @@ class Prepared:
 
     step: what is run; of a pipeline (plan) it only says what the whole is called. codes: the folders to take along, by the
     names that the plan's steps use; WHOLE for a run of one step. image_names: image id → what to call it. name: None: made
-    up.
+    up. target: of a backend elsewhere: see `open_backend`.
     """
 
     title: str
@@ -56,6 +56,7 @@ class Prepared:
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    target: Mapping[str, str] | None = None
 
 
 def accept(prepared: Prepared, store: Store, name: str | None = None) -> tuple[RunRow, int]:
@@ -82,6 +83,7 @@ def accept(prepared: Prepared, store: Store, name: str | None = None) -> tuple[R
             image_name=prepared.image_names.get(prepared.step.image or ""), experiment=_text(prepared.experiment),
             title=_text(prepared.title), description=_text(prepared.description), tags=prepared.tags,
             plan=prepared.plan, kind=prepared.kind, image_names=prepared.image_names,
+            target=prepared.target,
         )  # fmt: skip
         accepted = True
         return run, launch(store, run, lock, dict(prepared.secrets))
@@ -98,7 +100,7 @@ def accept(prepared: Prepared, store: Store, name: str | None = None) -> tuple[R
 
 def preview(prepared: Prepared, store: Store) -> dict[str, object]:
     """What submitting would do: the plan or step, and exactly what the backend would be sent. Nothing is started."""
-    backend = open_backend(prepared.backend, store)
+    backend = open_backend(prepared.backend, store, prepared.target)
     try:
         rendered = {step.name: render(backend, step, store, prepared.name) for step in _steps(prepared)}
     finally:
@@ -144,7 +146,7 @@ def render(backend: Backend, step: Step, store: Store, name: str | None) -> Mapp
     task = composer.compose_task(
         step, run=name or "dry-run", experiment="", number=1, store_id=store.id,
         secrets=dict.fromkeys(step.secrets, ""), box=box, log=folder.log,
-        layout=backend.layout(box, step.inputs, step.outputs),
+        layout=backend.layout(box, step.inputs, step.outputs, step.files),
     )  # fmt: skip
     return backend.render(task)
 

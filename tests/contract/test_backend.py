@@ -51,7 +51,7 @@ class Bench:
         artifacts.prepare(box, code, {})
         return compose_task(
             step, run=key, experiment="e", number=1, store_id=self.store.id, secrets=secrets or {}, box=box,
-            log=self.tmp / f"log-{key}", layout=self.backend.layout(box, step.inputs, step.outputs),
+            log=self.tmp / f"log-{key}", layout=self.backend.layout(box, step.inputs, step.outputs, step.files),
         )  # fmt: skip
 
     def ended(self, handle: Handle, backend: Backend | None = None) -> Observation:

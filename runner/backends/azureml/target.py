@@ -1,0 +1,40 @@
+"""Which workspace, and how to sign in there: what a run elsewhere records of itself. Never a secret."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Auth = Literal["default", "cli", "browser", "device", "sp", "msi"]
+"""default: `DefaultAzureCredential`. The others force one: the `az` command's login, a browser, a code typed elsewhere, a
+service principal (AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET), a managed identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A workspace of Azure ML."""
+
+    subscription: str
+    resource_group: str
+    workspace: str
+    auth: Auth = "default"
+
+    @property
+    def path(self) -> str:
+        """Its ARM id: `/subscriptions/…/workspaces/NAME`."""
+        return (
+            f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}"
+            f"/providers/Microsoft.MachineLearningServices/workspaces/{self.workspace}"
+        )
+
+    def to_json(self) -> dict[str, str]:
+        """Plain data; `from_json` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, str]) -> Self:
+        """The inverse of `to_json`."""
+        return cls(**data)  # type: ignore[arg-type]  # what we wrote ourselves
