@@ -129,7 +129,8 @@ def compose_task(
         "RUNNER_EXPERIMENT": experiment,
         "RUNNER_ATTEMPT": str(number),
         **_tracked(step, layout.tracking, run, experiment),
-        **_as_azure(run, experiment, step.parameters, inputs, outputs),
+        # Azure ML itself sets what it calls the run; another name would have its own libraries look in the wrong place.
+        **({} if step.remote is not None else _as_azure(run, experiment, step.parameters, inputs, outputs)),
         **{variable_name("INPUT", name): value for name, value in inputs.items()},
         **{variable_name("OUTPUT", name): path for name, path in outputs.items()},
     }

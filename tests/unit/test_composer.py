@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.backends.base import Box, Capabilities, Layout
+from runner.backends.base import Box, Capabilities, Layout, with_files
 from runner.composer import check_capabilities, check_names, compose_task, substitute, task_key, variable_name
 from runner.errors import CapabilityError, SpecError
 from runner.model import Limits, Step
@@ -163,7 +164,7 @@ def test_literals_files_and_the_search_space_are_in_place() -> None:
     )  # fmt: skip
     task = compose_task(
         wanted, run="otter.train", experiment="churn", number=1, store_id="0", secrets={}, box=Box(Path("/box")),
-        log=Path("/log"), layout=LAYOUT,
+        log=Path("/log"), layout=replace(LAYOUT, outputs=with_files(LAYOUT.outputs, wanted.files)),
     )  # fmt: skip
     assert task.argv[2] == "fit --lr 0.1 --seed 1 --in /mnt/inputs/data/x.csv --out /out/model/model"
     assert task.env["AZUREML_PARAMETER_seed"] == "1"
