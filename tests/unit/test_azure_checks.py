@@ -181,7 +181,7 @@ def test_a_list_that_never_ends_is_left() -> None:
 
 
 def test_a_server_that_answers_nonsense_does_no_harm() -> None:
-    odd = {
+    odd: dict[str, Any] = {
         "value": [
             None,
             "x",
