@@ -115,6 +115,31 @@ def destination_of(libs: Path, reference: str, explicit: str | None, config: Pat
     return where
 
 
+def destination_for(
+    reference: str,
+    libs: Path | None,
+    *,
+    registry: bool,
+    start: Path,
+    config: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Destination | None:
+    """Where the image of a job goes; None when nothing says where.
+
+    Args:
+        reference: `localhost/NAME:HASH`. libs: its libs file, None for the default image, or one that has none.
+        registry: whether that file's own `registry:` counts. start: the folder from which runner.yaml is searched.
+
+    Raises:
+        SpecError: the libs file, an address or runner.yaml is wrong.
+    """
+    asked = _of_libs(libs, reference) if libs is not None else _of_image(reference)
+    return destination(
+        asked.name, asked.tag, libs=libs, registry=asked.registry if registry else None, ca_bundle=asked.ca_bundle,
+        config=config, environ=environ, start=start,
+    )  # fmt: skip
+
+
 def _nowhere() -> UsageError:
     return UsageError(
         "nothing says where to push to",
@@ -133,19 +158,22 @@ def destination(
     ca_bundle: Path | None = None,
     config: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    start: Path | None = None,
 ) -> Destination | None:
     """Where an image goes and how to sign in there, by all settings; None when nothing says where. Asks nobody yet.
 
     Args:
         name, tag: of `localhost/NAME:HASH`.
         explicit: what the command line names. libs: the libs file, in whose folder the search for runner.yaml begins.
+        start: the folder where it begins instead.
         registry, ca_bundle: of that libs file.
 
     Raises:
         SpecError: an address or runner.yaml is wrong.
     """
     environ = os.environ if environ is None else environ
-    found = settings.load(libs.absolute().parent if libs else Path.cwd(), environ, config)
+    start = start or (libs.absolute().parent if libs else Path.cwd())
+    found = settings.load(start, environ, config)
     target = target_of(name, tag, explicit=explicit, libs_registry=registry, config=found, environ=environ)
     if target is None:
         return None
