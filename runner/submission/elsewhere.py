@@ -86,8 +86,8 @@ class Passing:
         inputs = {name: made for name, given in draft.data.items() if (made := self._input(given, name)) is not None}
         outputs = {name: self._output(name, output) for name, output in draft.outputs.items()}
         foreign = self._foreign(draft.foreign) if draft.foreign is not None else None
-        made = Remote(None, self._compute, inputs, outputs, members, dict(self._vaulted), foreign)
-        return Passed(made, limits)
+        remote = Remote(None, self._compute, inputs, outputs, members, dict(self._vaulted), foreign)
+        return Passed(remote, limits)
 
     def _members(self) -> dict[str, Any]:
         found = {**self._native, **self._draft.command.native}
@@ -98,9 +98,10 @@ class Passing:
             self._fault(self._where, f"{what}: {why}", way)
         if self._draft.command.retry.count and not single:
             self._fault(
-                self._where, f"retry of the step {self._draft.name}: the service starts the steps of a pipeline, and only once",
+                self._where,
+                f"retry of the step {self._draft.name}: the service itself starts the steps of a pipeline, once",
                 "leave retry out, or submit the step as a job of its own",
-            )  # fmt: skip
+            )
 
     def _fault(self, where: Where, text: str, *ways: str) -> None:
         self.faults.append(refusing.of_error(where.error(text, *ways)))
@@ -129,7 +130,9 @@ class Passing:
                 "leave path out and get it with `runner download`, or name a datastore: azureml://datastores/NAME/paths/…",
             )  # fmt: skip
         elif path is not None and without_login(path) != path:
-            self._fault(self._where, f"the address of the output {name} holds a login, which would be kept", "shorten it")
+            self._fault(
+                self._where, f"the address of the output {name} holds a login, which would be kept", "shorten it"
+            )
         asset, version = output.asset or (None, None)
         mode = str(output.mode) if output.mode is not None else None
         made = {"type": str(output.type), "mode": mode, "path": path, "name": asset, "version": version}

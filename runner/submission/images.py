@@ -4,7 +4,6 @@ and named by digest.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from runner.spec import names
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from runner.backends.base import Backend
     from runner.builder.registry.publish import Destination
     from runner.docker_api.images import Engine
     from runner.docker_api.images import Image as EngineImage
@@ -43,22 +43,33 @@ class Pushing:
     """Where images go, and whether anything is built and sent at all.
 
     registry: HOST[/PATH] that was asked for; else libs.yaml, RUNNER_REGISTRY, runner.yaml, and what `default` tells.
-    start: the folder from which runner.yaml is searched. build: False: nothing is built, sent, or asked over a network.
+    config: the settings that hold where the job is. build: False: nothing is built, sent, or asked over a network.
     """
 
     registry: str | None
     default: Callable[[], str | None]
-    start: Path
+    config: Config
     say: Say
     build: bool
-    config: Path | None = None
 
 
-def stays(environment: Environment | None, config: Config | None, say: Say) -> Environment | None:
+def registry_of(backend: Backend) -> Callable[[], str | None]:
+    """What tells the registry that belongs to where the backend runs, asked only when nothing else says one."""
+    return getattr(backend, "registry", lambda: None)
+
+
+def reference(environs: Environs) -> str:
+    """The image by its reference where there is one; else what names the environment."""
+    if isinstance(environs.member, str):
+        return environs.member
+    return str(environs.member["image"]) if set(environs.member) == {"image"} else environs.shown
+
+
+def stays(environment: Environment | None, config: Config, say: Say) -> Environment | None:
     """An environment that is named, with what runner.yaml says of it where that is a libs file: everything else there is
     for local backends, and the name means the service's own."""
     name = environment.reference if environment is not None else None
-    found = names.environment(config, name) if config is not None and name is not None else None
+    found = names.environment(config, name) if name is not None else None
     if environment is None or found is None:
         return environment
     if found.libs is not None:
@@ -108,6 +119,8 @@ def _one(environment: Environment | None, pushing: Pushing) -> Environs:
     shown = environments.shown(environment)
     if environment.reference is not None:
         return Environs(environment.reference, shown)
+    if environment.image is not None and environment.image.startswith("azureml:"):  # `--image` of a script
+        return Environs(environment.image, shown)
     if environment.context is not None:
         build = {"path": str(environment.context.resolve()), "dockerfile_path": environment.dockerfile or "Dockerfile"}
         return Environs({"build": build}, shown)
@@ -206,10 +219,6 @@ def _destination(tag: str, libs: Path | None, pushing: Pushing) -> Destination:
 
 
 def _settings(tag: str, libs: Path | None, pushing: Pushing, registry: str | None) -> Destination | None:
-    """registry: wins over every setting."""
     from runner.builder.registry.publish import destination_for
 
-    environ = {**os.environ, "RUNNER_REGISTRY": registry} if registry else os.environ
-    return destination_for(
-        tag, libs, registry=registry is None, start=pushing.start, config=pushing.config, environ=environ
-    )
+    return destination_for(tag, libs, pushing.config, registry=registry)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from runner.docker_api.images import Engine
+    from runner.spec.config import Config
     from runner.spec.reference import Target
 
 
@@ -118,26 +119,24 @@ def destination_of(libs: Path, reference: str, explicit: str | None, config: Pat
 def destination_for(
     reference: str,
     libs: Path | None,
+    found: Config,
     *,
-    registry: bool,
-    start: Path,
-    config: Path | None = None,
-    environ: Mapping[str, str] | None = None,
+    registry: str | None = None,
 ) -> Destination | None:
     """Where the image of a job goes; None when nothing says where.
 
     Args:
         reference: `localhost/NAME:HASH`. libs: its libs file, None for the default image, or one that has none.
-        registry: whether that file's own `registry:` counts. start: the folder from which runner.yaml is searched.
+        found: the settings that hold where the job is. registry: HOST[/PATH] that the user named, before all settings.
 
     Raises:
-        SpecError: the libs file, an address or runner.yaml is wrong.
+        SpecError: the libs file or an address is wrong.
     """
     asked = _of_libs(libs, reference) if libs is not None else _of_image(reference)
-    return destination(
-        asked.name, asked.tag, libs=libs, registry=asked.registry if registry else None, ca_bundle=asked.ca_bundle,
-        config=config, environ=environ, start=start,
-    )  # fmt: skip
+    environ = {**os.environ, "RUNNER_REGISTRY": registry} if registry else os.environ
+    own = None if registry else asked.registry
+    target = target_of(asked.name, asked.tag, explicit=None, libs_registry=own, config=found, environ=environ)
+    return None if target is None else _with_sign_in(target, found, asked.ca_bundle, environ)
 
 
 def _nowhere() -> UsageError:
@@ -158,25 +157,26 @@ def destination(
     ca_bundle: Path | None = None,
     config: Path | None = None,
     environ: Mapping[str, str] | None = None,
-    start: Path | None = None,
 ) -> Destination | None:
     """Where an image goes and how to sign in there, by all settings; None when nothing says where. Asks nobody yet.
 
     Args:
         name, tag: of `localhost/NAME:HASH`.
         explicit: what the command line names. libs: the libs file, in whose folder the search for runner.yaml begins.
-        start: the folder where it begins instead.
         registry, ca_bundle: of that libs file.
 
     Raises:
         SpecError: an address or runner.yaml is wrong.
     """
     environ = os.environ if environ is None else environ
-    start = start or (libs.absolute().parent if libs else Path.cwd())
-    found = settings.load(start, environ, config)
+    found = settings.load(libs.absolute().parent if libs else Path.cwd(), environ, config)
     target = target_of(name, tag, explicit=explicit, libs_registry=registry, config=found, environ=environ)
-    if target is None:
-        return None
+    return None if target is None else _with_sign_in(target, found, ca_bundle, environ, explicit)
+
+
+def _with_sign_in(
+    target: Target, found: Config, ca_bundle: Path | None, environ: Mapping[str, str], explicit: str | None = None
+) -> Destination:
     named = found.named | _hosts(explicit, environ.get("RUNNER_REGISTRY"))
     return Destination(target, SignIn(found.registries, environ, trusted(ca_bundle, environ), named=named))
 
