@@ -54,6 +54,10 @@ _GROUPS = {
         "Pipelines under a name and a version. Registered, listed, described.",
         {"register": "pipeline:register", "list": "pipeline:list_", "show": "pipeline:show"},
     ),
+    "compute": (
+        "What jobs on Azure ML can run on. Listed, described.",
+        {"list": "compute:list_", "show": "compute:show"},
+    ),
     "libs": ("Libraries of files, images and this machine. Compared.", {"diff": "libs:diff"}),
 }
 """Group → what it is for, and its commands."""
