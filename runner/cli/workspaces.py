@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runner.backends.azureml.arm import Arm
+    from runner.backends.azureml.service import Service
     from runner.backends.azureml.workspace import Found
 
 WORKSPACE = typer.Option("--workspace", metavar="NAME", help="Azure ML: the workspace (default: see docs/azure.md).")
@@ -61,5 +62,20 @@ def opened(asked: dict[str, str] | None, config: Path | None = None) -> Iterator
     rest = Rest(Tokens(there.target.auth))
     try:
         yield Arm(rest), there
+    finally:
+        rest.close()
+
+
+@contextmanager
+def serving(asked: dict[str, str] | None) -> Iterator[Service]:
+    """The workspace's own questions: jobs, run history, datastores. Raises as `opened`."""
+    from runner.backends.azureml.credential import Tokens
+    from runner.backends.azureml.rest import Rest
+    from runner.backends.azureml.service import Service
+
+    there = found(asked)
+    rest = Rest(Tokens(there.target.auth))
+    try:
+        yield Service(rest, there.target)
     finally:
         rest.close()
