@@ -17,9 +17,10 @@ class Profile:
     secrets: what listSecrets answers, "None": identity-based datastores. folder_type: how run history calls a folder.
     default_output: command jobs show `outputs.default`. latency_s: added to every answer. token_lifetime_s: of tokens
     given from now on. sas_lifetime_s: of SAS URLs of logs and secrets. kill_at_limit: the service ends a job at its
-    limits.timeout. cancel_lingers_s: how long a canceled job stays CancelRequested. ending_s: how long a job stays
-    Finalizing. queue_s: how long a job stays Queued. preemption: what becomes of a job whose node was taken, "fail" or
-    "requeue". network: jobs have one ("none" is Docker's --network none).
+    limits.timeout. cancel_lingers_s: how long a canceled job stays CancelRequested. cancel_grace_s: from SIGTERM to
+    SIGKILL, also at the limit. ending_s: how long a job stays Finalizing. queue_s: how long a job stays Queued.
+    preemption: what becomes of a job whose node was taken, "fail" or "requeue". reuse: steps of pipelines that ran before
+    are not run again. network: Docker's --network of jobs ("none": they have none).
     """
 
     secrets: Secrets = "Sas"
@@ -30,9 +31,11 @@ class Profile:
     sas_lifetime_s: float = 3600.0
     kill_at_limit: bool = True
     cancel_lingers_s: float = 0.0
+    cancel_grace_s: float = 10.0
     ending_s: float = 0.0
     queue_s: float = 0.0
     preemption: Literal["fail", "requeue"] = "fail"
+    reuse: bool = False
     network: str = "none"
 
     def change(self, values: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ THE AGREEMENT between the wire (arm, history, …) and the execution. Both know 
                                      .sas(container, path | None, permissions, minutes) -> whole https URL with ?sas
                                      .resolve(uri) -> (container, path)   azureml://, https://, ARM ids of data versions
     Execution(state, blobs, profile, folder)
-        .check(properties) -> Fault-like error or None   before a PUT is accepted: what only execution can say
+        .check(properties) -> ServiceError or None   before a PUT is accepted: what only execution can say
         .begin(job_name)     the job document is stored; MUST store the run document (status "NotStarted" or later) before
                              it returns; works in threads of its own from then on
         .cancel(run_id)      returns at once; run document goes CancelRequested -> (profile.cancel_lingers_s) -> Canceled
