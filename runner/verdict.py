@@ -130,7 +130,9 @@ def _platform_completed(seen: Observation, end: PlatformEnd, recorded: Outcome |
     if recorded is None and (end.reused or not seen.bootstrapped):
         # A0 of a run that left no record, and jobs of a kind that only the service knows: its word is all there is.
         return Outcome(Reason.COMPLETED, 0, exit_code=0, origin=Origin.PLATFORM, elapsed_s=end.elapsed_s)
-    told = f"but the record says {recorded.reason}: {recorded.message}" if recorded else "but the final record is missing"
+    told = (
+        f"but the record says {recorded.reason}: {recorded.message}" if recorded else "but the final record is missing"
+    )
     return Outcome(  # A2
         Reason.STATUS_MISSING, 125, f"Azure ML says Completed, {told}; success is not proven", origin=Origin.PLATFORM,
         elapsed_s=end.elapsed_s,
@@ -180,7 +182,11 @@ def _asked(end: PlatformEnd, intent: Intent) -> Outcome | None:
         return replace(canceled(intent.cancel_by), origin=Origin.PLATFORM, elapsed_s=end.elapsed_s)
     if intent.timeout_s is not None:
         return Outcome(
-            Reason.TIMEOUT, 124, f"timed out after {intent.timeout_s:g} s", origin=Origin.PLATFORM, elapsed_s=end.elapsed_s
+            Reason.TIMEOUT,
+            124,
+            f"timed out after {intent.timeout_s:g} s",
+            origin=Origin.PLATFORM,
+            elapsed_s=end.elapsed_s,
         )
     return None
 
