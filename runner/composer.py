@@ -86,20 +86,26 @@ def check_capabilities(step: Step, backend: str, capabilities: Capabilities) -> 
 def problems(step: Step, can: Capabilities) -> Iterator[tuple[str, str, str]]:
     """(what was asked for, why it cannot be had, the way out) of all that a backend cannot do."""
     limits, docker = step.limits, "--backend docker"
+    size = f"choose a compute (or resources.instance_type) of that size, or {docker}" if can.remote else docker
     if step.image is not None and not can.images:
         yield f"libs/--image {step.image}", "it runs in no image", f"{docker}, or install the libraries yourself"
     if limits.memory_bytes is not None and not can.memory:
-        yield f"memory {human_size(limits.memory_bytes)}", "it cannot hold a memory limit here", docker
+        yield f"memory {human_size(limits.memory_bytes)}", "it cannot hold a memory limit here", size
     if limits.cpus is not None and not can.cpus:
-        yield f"cpus {limits.cpus:g}", "it cannot hold a processor limit here", docker
+        yield f"cpus {limits.cpus:g}", "it cannot hold a processor limit here", size
     if limits.gpus is not None and not can.gpus:
-        yield f"gpus {limits.gpus}", "it cannot assign GPUs", "leave it out: the script sees all GPUs of this machine"
+        whose = "the compute has" if can.remote else "of this machine"
+        yield f"gpus {limits.gpus}", "it cannot assign GPUs", f"leave it out: the script sees all GPUs {whose}"
     if limits.shm_bytes is not None and not can.shm:
         yield "shm-size", "it cannot change /dev/shm", f"leave it out, or {docker}"
     if limits.ulimits and not can.ulimits:
         yield f"ulimit {', '.join(limits.ulimits)}", "it cannot set limits of processes", f"leave it out, or {docker}"
     if step.secrets and not can.secrets:
-        yield "secret", "it cannot pass secrets unseen", docker
+        vault = f"--secret {step.secrets[0]}=keyvault:[VAULT/]NAME, read in the job by its identity"
+        yield (
+            f"secret {', '.join(step.secrets)}", "it cannot pass secrets unseen",
+            f"{vault}; or {docker}" if can.remote else docker,
+        )  # fmt: skip
 
 
 def compose_task(

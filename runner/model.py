@@ -220,8 +220,9 @@ class Remote:
     inputs: name → `type`, `path` (a URI, a name there, or an absolute path of this machine, which is uploaded), `mode`.
     outputs: name → `type`, `path`, `mode`, `name`, `version`, as far as they were given.
     members: `distribution`, `identity`, `services`, `resources`, `queue_settings` … untouched.
-    foreign: a node of a kind that only Azure ML runs (`parallel`, `spark`, `automl` …), whole, its bindings left out;
-    then nothing of the step itself counts.
+    secrets: variable → `keyvault:[VAULT/]NAME`, read in the job by its identity; the values are never here.
+    foreign: a node of a kind that only Azure ML runs (`parallel`, `spark`, `automl` …), whole, but of its `inputs` only the
+    literal ones, and no `outputs`; then nothing of the step itself counts.
     """
 
     environment: str | Mapping[str, Any] | None = None
@@ -229,6 +230,7 @@ class Remote:
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     members: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
     foreign: Mapping[str, Any] | None = None
 
 

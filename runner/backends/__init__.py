@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from runner.errors import CapabilityError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from runner.backends.base import Backend
+    from runner.spec.config import Config
     from runner.store import Store
 
 BUILT_IN = ("process", "docker", "azureml")
@@ -43,6 +46,26 @@ def open_backend(name: str, store: Store, target: Mapping[str, str] | None = Non
             )
         case _:
             return _installed(name, store)
+
+
+def find_target(
+    name: str, asked: Mapping[str, str], config: Callable[[], Config], start: Path
+) -> tuple[dict[str, str] | None, str]:
+    """What a new run on that backend keeps as its target, and a line that tells the user of it, or "".
+
+    Args:
+        asked: what the user said: any of `workspace`, `resource_group`, `subscription`, `auth`.
+        config: the settings that hold where the work is. start: its folder.
+
+    Raises:
+        UsageError, SpecError: as `runner.backends.azureml.workspace.find`.
+    """
+    if name != "azureml":
+        return (dict(asked) or None), ""
+    from runner.backends.azureml.workspace import Asked, find
+
+    found = find(Asked(**asked), config(), os.environ, start)
+    return found.target.to_json(), found.told or ""
 
 
 def _installed(name: str, store: Store) -> Backend:

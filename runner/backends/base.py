@@ -242,6 +242,9 @@ class PlanBackend(Backend, Protocol):
     step's task gives it too.
     """
 
+    def registry(self) -> str | None:
+        """The host of the registry that belongs to the workspace, for images that no setting sends elsewhere."""
+
     def steps(self, handle: Handle) -> Mapping[str, Handle]:
         """The steps of the whole that the service has begun or decided about: name in the plan → handle. Of a sweep also its
         trials, as `runner.sweeps.rows.path_of` names them, in the order of their creation."""
