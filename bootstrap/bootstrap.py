@@ -18,6 +18,7 @@ SETTLE_S = 0.25  # helpers such as multiprocessing's resource tracker end by the
 LEFTOVER_GRACE_S = 2.0  # between TERM and KILL for what the script left behind; never more than --grace
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HERE = os.path.dirname(os.path.abspath(__file__))
+RECORD_LINE = "runner-status: "
 
 CANCEL = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS, signal.SIGABRT}
@@ -67,10 +68,10 @@ class StartError(Exception):
         self.reason, self.message, self.retryable = reason, message, retryable
 
 
-def quietly(call, *args) -> None:
+def quietly(call, *args, **options) -> None:
     """Calls; that the thing is gone, not ours or not possible changes nothing."""
     try:  # noqa: SIM105 - contextlib costs 1 ms at every run
-        call(*args)
+        call(*args, **options)
     except (OSError, ValueError):
         pass
 
@@ -601,7 +602,8 @@ def move(source: str, target: str, errors: list) -> None:
         else:
             import shutil  # 8 ms, and only where files have to be copied
 
-            shutil.copy2(source, target, follow_symlinks=False)
+            shutil.copyfile(source, target, follow_symlinks=False)
+            quietly(shutil.copystat, source, target, follow_symlinks=False)  # a mounted storage account has no modes
             os.unlink(source)
     except OSError as error:
         errors.append(error)
@@ -718,7 +720,7 @@ class Record:
             except OSError:
                 echo = True
         if echo:
-            say("runner-status: " + fit(self.fields, RECORD_SIZE))
+            say(RECORD_LINE + fit(self.fields, RECORD_SIZE))
 
 
 def say(line: str) -> None:

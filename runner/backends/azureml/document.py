@@ -1,0 +1,314 @@
+"""From a task to the job document that Azure ML takes: its v2 YAML, as plain data. Pure.
+
+A single task is a command job; a plan that is handed over whole is one pipeline, or one sweep. Paths of this machine in it
+are absolute; `snapshot.make` has to have made those of the code.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from runner.backends.azureml import command
+from runner.backends.azureml.names import job_name
+from runner.backends.azureml.snapshot import places
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from runner.backends.base import Member, Task, Whole
+    from runner.plan import SweepPlan, Upstream
+
+LATER_S = 30.0
+"""Azure's own limit comes so much later than the bootstrapper's, which writes down what it does."""
+
+_DATA = {"type": "uri_folder"}
+_NOT_IN_NODES = ("display_name", "name", "tags", "experiment_name", "description")
+
+
+def document(task: Task) -> dict[str, Any]:
+    """The job of a task.
+
+    Raises:
+        SpecError: its command is larger than Linux takes.
+    """
+    folders = places(task)
+    if task.whole is None:
+        body = _foreign(task) if _is_foreign(task) else _command(task, folders)
+    elif task.whole.single_sweep:
+        body = _sweep_job(task.whole.members[0], folders)
+    else:
+        body = _pipeline(task.whole, folders)
+    return _filled({**body, "name": job_name(task.key), **_named(task), "tags": _tags(task, body.get("tags"))})
+
+
+def node_names(whole: Whole) -> dict[str, str]:
+    """Step → its key among Azure's `jobs`, which may hold less than a step's name. Different steps, different keys."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for member in whole.members:
+        plain = re.sub(r"[^a-z0-9_]", "_", member.name.lower())
+        plain = plain if plain[:1].isalpha() else f"n_{plain}"
+        name, number = plain, 1
+        while name in taken:
+            number += 1
+            name = f"{plain}_{number}"
+        taken.add(name)
+        names[member.name] = name
+    return names
+
+
+# -- jobs -----------------------------------------------------------------------------------------------------------
+
+
+def _named(task: Task) -> dict[str, Any]:
+    run = task.labels.get("runner.run")
+    experiment = task.env.get("RUNNER_EXPERIMENT")
+    named = {"display_name": run} if run else {}
+    # Azure takes letters, digits, - and _ only; without a name it would take that of the current folder.
+    return named | {"experiment_name": re.sub(r"[^A-Za-z0-9_-]", "_", experiment) if experiment else "Default"}
+
+
+def _tags(task: Task, own: Mapping[str, Any] | None) -> dict[str, str]:
+    return {**(own or {}), **task.labels, "runner.key": task.key, "runner.version": metadata.version("runner")}
+
+
+def _command(task: Task, folders: Mapping[Path | None, Path]) -> dict[str, Any]:
+    given = command.given(task)
+    return {
+        "type": "command",
+        **_run(task, folders, given),
+        "inputs": _inputs(task, {}, {}),
+        "outputs": _outputs(task),
+        "limits": _limits(task),
+        "compute": _compute(task),
+        **_members(task),
+    }
+
+
+def _run(task: Task, folders: Mapping[Path | None, Path], given: command.Given) -> dict[str, Any]:
+    """What is run, and in what."""
+    return {
+        "command": given.command,
+        "code": str(folders[task.code]),
+        "environment": _environment(task),
+        "environment_variables": dict(given.variables),
+    }
+
+
+def _environment(task: Task) -> str | dict[str, Any] | None:
+    found = task.remote.environment if task.remote is not None else None
+    if found is None and task.image is not None:
+        return {"image": task.image}
+    return found if found is None or isinstance(found, str) else dict(found)
+
+
+def _compute(task: Task) -> str | None:
+    """Azure's job takes `azureml:NAME`; without one it is serverless."""
+    name = task.remote.compute if task.remote is not None else None
+    return f"azureml:{name.removeprefix('azureml:')}" if name else None
+
+
+def _members(task: Task) -> dict[str, Any]:
+    members = dict(task.remote.members) if task.remote is not None else {}
+    if task.limits.shm_bytes is not None:
+        members["resources"] = {**members.get("resources", {}), "shm_size": f"{task.limits.shm_bytes}b"}
+    return members
+
+
+def _limits(task: Task) -> dict[str, Any] | None:
+    limits = task.limits
+    if limits.timeout_s is None:
+        return None
+    return {"timeout": math.ceil(limits.timeout_s + limits.grace_s + LATER_S)}
+
+
+def _inputs(task: Task, upstream: Mapping[str, Upstream], nodes: Mapping[str, str]) -> dict[str, Any]:
+    """`inputs:` of a job or node; a literal is an entry of `value` alone."""
+    given = task.remote.inputs if task.remote is not None else {}
+    found = {name: _filled(entry) for name, entry in given.items() if name not in upstream}
+    bound = {name: _bound(each, given.get(name, {}), nodes) for name, each in upstream.items()}
+    return {name: entry.get("value", entry) for name, entry in found.items()} | bound
+
+
+def _bound(each: Upstream, entry: Mapping[str, Any], nodes: Mapping[str, str]) -> str | dict[str, Any]:
+    binding = f"${{{{parent.jobs.{nodes[each.step]}.outputs.{each.output}}}}}"
+    mode = entry.get("mode")
+    return {"path": binding, "mode": mode} if mode else binding
+
+
+def _outputs(task: Task) -> dict[str, Any]:
+    given = task.remote.outputs if task.remote is not None else {}
+    return {name: _DATA | _filled(given.get(name, {})) for name in (*task.outputs, *(set(given) - set(task.outputs)))}
+
+
+def _is_foreign(task: Task) -> bool:
+    return task.remote is not None and task.remote.foreign is not None
+
+
+def _foreign(task: Task) -> dict[str, Any]:
+    assert task.remote is not None  # noqa: S101 - the caller looked
+    body = dict(task.remote.foreign or {})
+    inputs = {**body.get("inputs", {}), **_inputs(task, {}, {})}
+    return {**body, "inputs": inputs, "outputs": {**body.get("outputs", {}), **_outputs(task)}}
+
+
+# -- pipelines ------------------------------------------------------------------------------------------------------
+
+
+def _pipeline(whole: Whole, folders: Mapping[Path | None, Path]) -> dict[str, Any]:
+    nodes = node_names(whole)
+    taken = {(each.step, each.output): name for name, each in whole.outputs.items()}
+    tasks = {member.name: member.task for member in whole.members}
+    settings = {"continue_on_step_failure": whole.continue_on_step_failure, "force_rerun": whole.force_rerun}
+    return {
+        "type": "pipeline",
+        "settings": settings,
+        "outputs": {name: _outputs(tasks[each.step]).get(each.output, _DATA) for name, each in whole.outputs.items()},
+        "jobs": {nodes[member.name]: _node(member, folders, nodes, taken) for member in whole.members},
+    }
+
+
+def _node(
+    member: Member,
+    folders: Mapping[Path | None, Path],
+    nodes: Mapping[str, str],
+    taken: Mapping[tuple[str, str], str],
+) -> dict[str, Any]:
+    task = member.task
+    if _is_foreign(task):
+        body = _foreign(task)
+    elif member.sweep is not None:
+        body = _sweep_node(member, member.sweep, folders)
+    else:
+        given = command.given(task, upstream=member.upstream, component=True)
+        body = {
+            "type": "command",
+            "component": _component(task, given.command, folders, member.upstream),
+            "environment_variables": dict(given.variables),
+            "limits": _limits(task),
+        }
+    node = {**body, "compute": _compute(task), **_members(task), "display_name": member.name}
+    node["inputs"] = {**body.get("inputs", {}), **_inputs(task, member.upstream, nodes)}
+    node["outputs"] = {
+        name: f"${{{{parent.outputs.{taken[member.name, name]}}}}}" if (member.name, name) in taken else entry
+        for name, entry in {**body.get("outputs", {}), **_outputs(task)}.items()
+    }
+    return _filled({key: value for key, value in node.items() if key not in _NOT_IN_NODES or key == "display_name"})
+
+
+def _component(
+    task: Task,
+    text: str,
+    folders: Mapping[Path | None, Path],
+    upstream: Mapping[str, Upstream],
+    searched: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What does not change from one run to the next, so that Azure can see that it is the same."""
+    given = task.remote.inputs if task.remote is not None else {}
+    names = {**dict.fromkeys(given), **dict.fromkeys(upstream)}
+    inputs = {name: {"type": given.get(name, {}).get("type") or "uri_folder"} for name in names}
+    return _filled({
+        "type": "command",
+        "command": text,
+        "code": str(folders[task.code]),
+        "environment": _environment(task),
+        "inputs": inputs | {name: {"type": kind} for name, kind in (searched or {}).items()},
+        "outputs": {name: {"type": entry["type"]} for name, entry in _outputs(task).items()},
+    })  # fmt: skip
+
+
+# -- sweeps ---------------------------------------------------------------------------------------------------------
+
+
+def _sweep_job(member: Member, folders: Mapping[Path | None, Path]) -> dict[str, Any]:
+    sweep, task = member.sweep, member.task
+    assert sweep is not None  # noqa: S101 - the plan is one sweep
+    given = command.given(task, searched=sweep.search_space)
+    members = _members(task)
+    own: dict[str, Any] = {name: members.pop(name) for name in ("distribution", "resources") if name in members}
+    return {
+        "type": "sweep",
+        "trial": _filled({**_run(task, folders, given), **own}),
+        "inputs": _inputs(task, {}, {}),
+        "outputs": _outputs(task),
+        "compute": _compute(task),
+        **_search(sweep, task),
+        **members,
+    }
+
+
+def _sweep_node(member: Member, sweep: SweepPlan, folders: Mapping[Path | None, Path]) -> dict[str, Any]:
+    """A component has no variables, so here they all stand in the command."""
+    task = member.task
+    given = command.given(
+        task, upstream=member.upstream, searched=sweep.search_space, component=True, native=False
+    )  # fmt: skip
+    kinds = {name: _kind(each.values) for name, each in sweep.search_space.items()}
+    trial = _component(task, given.command, folders, member.upstream, kinds)
+    return {"type": "sweep", "trial": trial, **_search(sweep, task)}
+
+
+def _kind(values: tuple[Any, ...]) -> str:
+    """The type of a component's input that a sweep gives: a number, unless it chooses among texts."""
+    return "string" if any(isinstance(value, (str, bool)) for value in values) else "number"
+
+
+def _search(sweep: SweepPlan, task: Task) -> dict[str, Any]:
+    stop = sweep.early_termination
+    return {
+        "search_space": {name: _distribution(asdict(each)) for name, each in sweep.search_space.items()},
+        "objective": {"goal": sweep.objective.goal, "primary_metric": sweep.objective.metric},
+        "sampling_algorithm": _sampling(sweep),
+        "limits": _sweep_limits(sweep, task),
+        "early_termination": None if stop is None else _stopping(asdict(stop)),
+    }
+
+
+def _distribution(each: dict[str, Any]) -> dict[str, Any]:
+    kind = each["kind"]
+    if kind == "choice":
+        return {"type": kind, "values": list(each["values"])}
+    if kind == "randint":
+        return {"type": kind, "upper": int(each["high"])}
+    names = {"low": "min_value", "high": "max_value", "mu": "mu", "sigma": "sigma", "q": "q"}
+    return {"type": kind} | {theirs: each[ours] for ours, theirs in names.items() if each[ours] is not None}
+
+
+def _sampling(sweep: SweepPlan) -> str | dict[str, Any]:
+    sampling = sweep.sampling
+    if sampling.kind == "sobol":
+        return _filled({"type": "random", "rule": "sobol", "seed": sampling.seed, "logbase": sampling.logbase})
+    if sampling.seed is None and sampling.logbase is None:
+        return sampling.kind
+    return _filled({"type": sampling.kind, "seed": sampling.seed, "logbase": sampling.logbase})
+
+
+def _sweep_limits(sweep: SweepPlan, task: Task) -> dict[str, Any]:
+    limits = sweep.limits
+    trial = limits.trial_timeout_s if limits.trial_timeout_s is not None else task.limits.timeout_s
+    later = None if trial is None else math.ceil(trial + task.limits.grace_s + LATER_S)
+    timeout = None if limits.timeout_s is None else math.ceil(limits.timeout_s)
+    return _filled({
+        "max_total_trials": limits.max_total_trials, "max_concurrent_trials": limits.max_concurrent_trials,
+        "timeout": timeout, "trial_timeout": later,
+    })  # fmt: skip
+
+
+def _stopping(stop: dict[str, Any]) -> dict[str, Any]:
+    common = {name: stop[name] for name in ("evaluation_interval", "delay_evaluation")}
+    own = {
+        "bandit": ("slack_factor", "slack_amount"),
+        "median_stopping": (),
+        "truncation_selection": ("truncation_percentage", "exclude_finished_jobs"),
+    }[stop["kind"]]
+    return {"type": stop["kind"], **common} | {name: stop[name] for name in own if stop[name] is not None}
+
+
+def _filled(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what says nothing."""
+    return {key: value for key, value in data.items() if value is not None and value not in ({}, [])}
