@@ -50,7 +50,10 @@ def submit(  # noqa: PLR0917 - the signature is the command line
     env: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A variable.")] = None,
     secret: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[=@FILE]", help="A secret: from the environment, a file, or a prompt."),
+        typer.Option(
+            metavar="NAME[=@FILE|=keyvault:[VAULT/]NAME]",
+            help="A secret: from the environment, a file, or a prompt; on Azure ML from Key Vault.",
+        ),
     ] = None,
     cpus: Annotated[str | None, typer.Option(metavar="N", help="Processors: 2, 0.5.")] = None,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory limit: 512m, 2g.")] = None,
@@ -85,6 +88,7 @@ def submit(  # noqa: PLR0917 - the signature is the command line
 ) -> int:
     """Run a script, a job or a pipeline. What follows `--` is the script's: runner submit train.R --wait -- --rounds 50."""
     from runner.api import parse_reason
+    from runner.cli import secret as secrets_given
     from runner.cli import submit_job
     from runner.model import Limits, RetryPolicy
     from runner.submission.script import Request, prepare
@@ -96,9 +100,10 @@ def submit(  # noqa: PLR0917 - the signature is the command line
             "--cpus": cpus, "--memory": memory, "--gpus": gpus, "--shm-size": shm_size, "--timeout": timeout,
             "--retries": retries, "--retry-on": retry_on, "--": script_args,
         })  # fmt: skip
+        secrets = secrets_given.read(secret, values_too=not dry_run)
         named = submit_job.Named(
             backend, compute, None if name is None else values.run_name(name, "--name"), experiment, description,
-            _pairs(tag, "--tag", "K=V"), _secrets(secret, values_too=not dry_run),
+            _pairs(tag, "--tag", "K=V"), secrets.given, secrets.vaulted,
         )  # fmt: skip
         changes = submit_job.Changes(_sets(set_), config, force_rerun, from_)
         return carry_out(lambda store: submit_job.prepared(str(script), named, changes, store, build=not dry_run), show)
@@ -107,6 +112,7 @@ def submit(  # noqa: PLR0917 - the signature is the command line
     )
     if libs is not None and image is not None:
         raise UsageError("--libs and --image both choose the image", "leave one of them out")
+    secrets = secrets_given.read(secret, values_too=not dry_run)
     request = Request(
         script=script,
         args=tuple(script_args),
@@ -118,7 +124,8 @@ def submit(  # noqa: PLR0917 - the signature is the command line
         inputs={key: Path(path) for key, path in _pairs(input, "--input", "NAME=PATH").items()},
         outputs=_outputs(output),
         env=_variables(env),
-        secrets=_secrets(secret, values_too=not dry_run),
+        secrets=secrets.given,
+        vaulted=secrets.vaulted,
         limits=Limits(
             cpus=None if cpus is None else values.cpus(cpus, "--cpus"),
             memory_bytes=None if memory is None else values.size(memory, "--memory"),
@@ -273,46 +280,3 @@ def _outputs(texts: list[str] | None) -> dict[str, str | None]:
             raise UsageError(f"--output {name} is given twice")
         found[name] = folder if equals else None
     return found
-
-
-def _secrets(texts: list[str] | None, *, values_too: bool) -> dict[str, str]:
-    """NAME (from the environment, else a prompt) or NAME=@FILE. A value in argv is refused: all users can see argv.
-
-    Args:
-        values_too: read the values; else only the names are looked at, as a dry run needs no more.
-    """
-    found: dict[str, str] = {}
-    for text in texts or ():
-        name, equals, source = text.partition("=")
-        if values.variable(name, "--secret") in found:
-            raise UsageError(f"--secret {name} is given twice")
-        if equals and not source.startswith("@"):
-            raise UsageError(
-                f"--secret {name}=…: a value on the command line can be seen by every user of this machine",
-                f"put it into the environment and say --secret {name}, or into a file and say --secret {name}=@FILE",
-            )
-        if not values_too:
-            found[name] = ""
-        else:
-            found[name] = _from_file(name, Path(source[1:])) if equals else _from_environment(name)
-    return found
-
-
-def _from_file(name: str, path: Path) -> str:
-    try:
-        return path.expanduser().read_text("utf-8").removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--secret {name}: cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _from_environment(name: str) -> str:
-    if (value := os.environ.get(name)) is not None:
-        return value
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"--secret {name}: there is no variable {name} in the environment",
-            f"set it, or give a file: --secret {name}=@FILE (on a terminal it is asked for)",
-        )
-    from getpass import getpass
-
-    return getpass(f"{name}: ")

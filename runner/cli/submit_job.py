@@ -41,6 +41,7 @@ class Named:
     description: str
     tags: Mapping[str, str]
     secrets: Mapping[str, str]
+    vaulted: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ def prepared(target: str, named: Named, changes: Changes, store: Store, *, build
         description=named.description,
         tags=named.tags,
         secrets=named.secrets,
+        vaulted=named.vaulted,
         force_rerun=changes.force_rerun,
         begin_at=changes.begin_at,
     )
