@@ -200,9 +200,7 @@ def _nowhere(missing: list[str], places: list[_Place]) -> UsageError:
     """Every place that could have said it, since the one that was meant to is the one that has a slip in it."""
     lines = [f"{part}: {_OPTIONS[part]}, {', '.join(_VARIABLES[part])}" for part in missing]
     return UsageError(
-        f"Azure ML needs a workspace, and nothing says its {' and its '.join(missing)}".replace(
-            "its workspace", "name"
-        ),
+        f"Azure ML needs a workspace, and nothing says {' and '.join(_CALLED[part] for part in missing)}",
         *(f"looked for the {line}" for line in lines),
         *(f"looked at {place.text}" for place in places[2:]),
         "say it once, in runner.yaml: workspace: {subscription: ID, resource_group: NAME, name: NAME}",

@@ -15,7 +15,7 @@ from runner.spec.values import human_size
 from runner.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _ROOM = 2 * 1024**3
 """The default image takes about half of this."""
@@ -33,8 +33,15 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """Every check, in the order in which a new user needs them."""
+    """Every check of this machine, in the order in which a new user needs them."""
     return [*_python(), *_store(), *_engine(), *_base(), *_process(), *_secrets()]
+
+
+def diagnose_azure(asked: Mapping[str, str]) -> list[Finding]:
+    """Every check of Azure ML. asked: what was said of the workspace; see `runner.backends.find_target`."""
+    from runner.diagnosis.azure import findings
+
+    return list(findings(asked))
 
 
 def _python() -> Iterator[Finding]:
