@@ -57,8 +57,8 @@ def submit(  # noqa: PLR0917 - the signature is the command line
     secret: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME[=FROM]",
-            help="A secret: from the environment or a prompt; =@FILE; on Azure =keyvault:[VAULT/]NAME.",
+            metavar="NAME[=@FILE|=keyvault:[VAULT/]NAME]",
+            help="A secret: from the environment, a file, or a prompt; on Azure ML from Key Vault.",
         ),
     ] = None,
     cpus: Annotated[str | None, typer.Option(metavar="N", help="Processors: 2, 0.5.")] = None,
@@ -104,12 +104,12 @@ def submit(  # noqa: PLR0917 - the signature is the command line
 ) -> int:
     """Run a script, a job or a pipeline. What follows `--` is the script's: runner submit train.R --wait -- --rounds 50."""
     from runner.api import parse_reason
+    from runner.cli import secret as secrets_given
     from runner.cli import submit_job
     from runner.model import Limits, RetryPolicy
     from runner.submission.script import Request, prepare
 
     show = Show(wait=wait, dry_run=dry_run, json=json)
-    secrets, vaulted = _secrets(secret, values_too=not dry_run)
     target = workspaces.said(workspace, resource_group, subscription, auth)
     if submit_job.is_job(script):
         submit_job.refuse_options_of_scripts({
@@ -117,9 +117,10 @@ def submit(  # noqa: PLR0917 - the signature is the command line
             "--cpus": cpus, "--memory": memory, "--gpus": gpus, "--shm-size": shm_size, "--timeout": timeout,
             "--retries": retries, "--retry-on": retry_on, "--": script_args,
         })  # fmt: skip
+        secrets = secrets_given.read(secret, values_too=not dry_run)
         named = submit_job.Named(
             backend, compute, None if name is None else values.run_name(name, "--name"), experiment, description,
-            _pairs(tag, "--tag", "K=V"), secrets, vaulted, target, registry,
+            _pairs(tag, "--tag", "K=V"), secrets.given, secrets.vaulted, target, registry,
         )  # fmt: skip
         changes = submit_job.Changes([*_sets(set_), *_machines(instances)], config, force_rerun, from_)
         return carry_out(lambda store: submit_job.prepared(str(script), named, changes, store, build=not dry_run), show)
@@ -128,6 +129,7 @@ def submit(  # noqa: PLR0917 - the signature is the command line
     )
     if libs is not None and image is not None:
         raise UsageError("--libs and --image both choose the image", "leave one of them out")
+    secrets = secrets_given.read(secret, values_too=not dry_run)
     request = Request(
         script=script,
         args=tuple(script_args),
@@ -139,8 +141,8 @@ def submit(  # noqa: PLR0917 - the signature is the command line
         inputs={key: _place(text) for key, text in _pairs(input, "--input", "NAME=PATH").items()},
         outputs=_outputs(output),
         env=_variables(env),
-        secrets=secrets,
-        vaulted=vaulted,
+        secrets=secrets.given,
+        vaulted=secrets.vaulted,
         target=target,
         registry=registry,
         limits=Limits(
@@ -306,62 +308,3 @@ def _machines(instances: int | None) -> list[tuple[str, str]]:
 def _place(text: str) -> Path | str:
     """A path of this machine, or a URI as it is."""
     return text if _URI.match(text) and not Path(text).exists() else Path(text)
-
-
-def _secrets(texts: list[str] | None, *, values_too: bool) -> tuple[dict[str, str], dict[str, str]]:
-    """(name → value, name → `keyvault:…`). NAME (from the environment, else a prompt) or NAME=@FILE; a vault is read by the
-    job itself. A value in argv is refused: all users can see argv.
-
-    Args:
-        values_too: read the values; else only the names are looked at, as a dry run needs no more.
-    """
-    found: dict[str, str] = {}
-    vaulted: dict[str, str] = {}
-    for text in texts or ():
-        name, equals, source = text.partition("=")
-        if values.variable(name, "--secret") in {**found, **vaulted}:
-            raise UsageError(f"--secret {name} is given twice")
-        if source.startswith(_VAULT):
-            vaulted[name] = _vaulted(name, source)
-            continue
-        if equals and not source.startswith("@"):
-            raise UsageError(
-                f"--secret {name}=…: a value on the command line can be seen by every user of this machine",
-                f"put it into the environment and say --secret {name}, or into a file and say --secret {name}=@FILE",
-                f"a job on Azure reads its vault itself: --secret {name}={_VAULT}[VAULT/]NAME",
-            )
-        if not values_too:
-            found[name] = ""
-        else:
-            found[name] = _from_file(name, Path(source[1:])) if equals else _from_environment(name)
-    return found, vaulted
-
-
-def _vaulted(name: str, source: str) -> str:
-    """A reference to Azure's Key Vault, whose names have letters, digits and dashes."""
-    if re.fullmatch(r"([A-Za-z][A-Za-z0-9-]{2,23}/)?[A-Za-z0-9-]{1,127}", source.removeprefix(_VAULT)) is None:
-        raise UsageError(
-            f"--secret {name}={source}: that is no name in a vault",
-            f"expected --secret {name}={_VAULT}NAME, of the workspace's own vault, or {_VAULT}VAULT/NAME",
-        )
-    return source
-
-
-def _from_file(name: str, path: Path) -> str:
-    try:
-        return path.expanduser().read_text("utf-8").removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--secret {name}: cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _from_environment(name: str) -> str:
-    if (value := os.environ.get(name)) is not None:
-        return value
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"--secret {name}: there is no variable {name} in the environment",
-            f"set it, or give a file: --secret {name}=@FILE (on a terminal it is asked for)",
-        )
-    from getpass import getpass
-
-    return getpass(f"{name}: ")

@@ -111,8 +111,7 @@ class WholeDriver:
         return self._pause
 
     def _advance(self) -> float:
-        if (by := self._context.cancels.by.get("")) is not None:
-            self.cancel(by)
+        self._heed()
         if self._decided is not None:
             return self._end(self._decided)
         if self._task is None or self._handle is None:
@@ -152,9 +151,12 @@ class WholeDriver:
     def _asked_for(self) -> bool:
         """Whether somebody wants the end by now."""
         self._context.cancels.refresh()
+        self._heed()
+        return self._canceled_by is not None
+
+    def _heed(self) -> None:
         if (by := self._context.cancels.by.get("")) is not None:
             self.cancel(by)
-        return self._canceled_by is not None
 
     def _compose(self) -> Task:
         return compose_whole(

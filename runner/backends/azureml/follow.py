@@ -265,7 +265,8 @@ class Follower:
         with _told("the record was not brought", warnings):
             record = self.outputs.record(left) or one.tail.record
             if record is not None:
-                keep_record(task.box, {**record, "attempt": task.key} if reused else record)
+                ours = reused is not None or record.get("attempt") == run
+                keep_record(task.box, {**record, "attempt": task.key} if ours else record)
         return tuple(warnings)
 
     # -- plans --------------------------------------------------------------------------------------------------------

@@ -73,7 +73,8 @@ def _errors(found: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
     error = inner if isinstance(inner, dict) else found
     yield str(error.get("code") or ""), str(error.get("message") or "")[:4000]
     yield from _errors(error.get("innerError"), depth + 1)
-    for one in error.get("details") or []:
+    details = error.get("details")
+    for one in details if isinstance(details, list) else ():
         yield from _errors(one, depth + 1)
 
 

@@ -58,7 +58,8 @@ class Tail:
 
     Args:
         run: its id in the run history. key: of the task. log: its log. kept: where it is noted how far we are.
-        any_key: records of any task are taken: the run stands for an earlier one.
+        any_key: records of any task are taken: the run stands for an earlier one. Otherwise those of this task; one that could
+            not be told its key says the run's id.
     """
 
     service: Service
@@ -103,7 +104,7 @@ class Tail:
             offset = self._offsets.get(name, 0)
             data = self._read(name, offset)
             ended = len(data) < _PART
-            text, used, record = split(data, self.key, any_key=self.any_key, last=last and ended)
+            text, used, record = split(data, self._keys(), last=last and ended)
             if whole_lines and record is None and not (last and ended):
                 text, used = _whole_lines(text, used)
             if record is not None:
@@ -137,6 +138,9 @@ class Tail:
                 case _:
                     raise refused(answer, f"the log {name}")
         return self.datastores.read(ARTIFACTS, folder_of(self.run) + name, offset, _PART)
+
+    def _keys(self) -> frozenset[str] | None:
+        return None if self.any_key else frozenset({self.key, self.run})
 
     def _write(self, text: bytes, name: str, offset: int) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -174,12 +178,11 @@ class Tail:
         self._offsets, self.record, self._restored = files, record, True
 
 
-def split(
-    data: bytes, key: str, *, any_key: bool = False, last: bool = False
-) -> tuple[bytes, int, dict[str, Any] | None]:
+def split(data: bytes, keys: frozenset[str] | None, *, last: bool = False) -> tuple[bytes, int, dict[str, Any] | None]:
     """(the script's bytes, how many bytes are done with, the record if there was one) of the next bytes of a log.
 
-    What may still become a record is left for the next time; with `last` nothing is.
+    What may still become a record is left for the next time; with `last` nothing is. keys: of whom records are taken out; None:
+    of anybody.
     """
     text, start, record = b"", 0, None
     while True:
@@ -194,21 +197,21 @@ def split(
         if not whole and len(data) - at <= _LINE_MOST:
             return text, at, record
         end = line_end + 1 if line_end >= 0 else len(data)
-        found = _parsed(data[at:end], key, any_key=any_key) if whole else None
+        found = _parsed(data[at:end], keys) if whole else None
         if found is None:
             text, start = text + data[at : at + len(MARK)], at + len(MARK)
         else:
             record, start = found, end
 
 
-def _parsed(line: bytes, key: str, *, any_key: bool) -> dict[str, Any] | None:
+def _parsed(line: bytes, keys: frozenset[str] | None) -> dict[str, Any] | None:
     if len(line) > _LINE_MOST:
         return None
     try:
         found = json.loads(line[len(MARK) - 1 :])
     except (ValueError, RecursionError):
         return None
-    ours = isinstance(found, dict) and found.get("final") is True and (any_key or found.get("attempt") == key)
+    ours = isinstance(found, dict) and found.get("final") is True and (keys is None or found.get("attempt") in keys)
     return found if ours else None
 
 
