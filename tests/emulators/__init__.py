@@ -1,0 +1,1 @@
+"""Stand-ins of services on loopback, for development and tests alone; the product never imports one."""

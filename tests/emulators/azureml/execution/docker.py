@@ -1,0 +1,111 @@
+"""The container engine, by its command line: argument lists, one subprocess each."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_CALL_S = 300.0
+
+
+class EngineError(Exception):
+    """What docker said, on one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    source: Path
+    target: str
+    read_only: bool = False
+
+    @property
+    def argument(self) -> str:
+        return f"type=bind,source={self.source},target={self.target}{',readonly' if self.read_only else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    code: int
+    oom_killed: bool
+
+
+class Engine:
+    """Containers of one emulator: `emu-…`, labelled with the state they belong to."""
+
+    def __init__(self, label: str) -> None:
+        """label: what tells this emulator's containers from those of others."""
+        self._label = f"runner-emulator={label}"
+
+    def run(
+        self, name: str, image: str, argv: Sequence[str], *, options: Sequence[str], mounts: Sequence[Mount],
+        variables: Mapping[str, str], workdir: str,
+    ) -> None:  # fmt: skip
+        """Start in the background. EngineError: it could not be; no container is left then."""
+        mounted = [part for mount in mounts for part in ("--mount", mount.argument)]
+        settings = [part for pair in variables.items() for part in ("--env", "=".join(pair))]
+        command = [
+            "run", "--detach", "--init", "--pull", "never", "--name", name, "--label", self._label,
+            "--workdir", workdir, *mounted, *settings, *options, "--entrypoint", argv[0], image, *argv[1:],
+        ]  # fmt: skip
+        try:
+            call(*command)
+        except EngineError:
+            self.remove(name)
+            raise
+
+    def wait(self, name: str) -> subprocess.Popen[bytes]:
+        """A process that ends when the container does."""
+        return subprocess.Popen(
+            ["docker", "wait", name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def stop(self, name: str, grace_s: float) -> subprocess.Popen[bytes]:
+        """SIGTERM, and SIGKILL after the grace; a process that ends with it. 0 s: SIGKILL at once."""
+        return subprocess.Popen(
+            ["docker", "stop", "--time", str(round(grace_s)), name],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def exists(self, name: str) -> bool:
+        return self._state(name) is not None
+
+    def ended(self, name: str) -> Ended | None:
+        """None: it still runs. EngineError: there is no such container."""
+        state = self._state(name)
+        if state is None:
+            raise EngineError(f"no container {name}")
+        if state["Running"] or state["Status"] == "created":
+            return None
+        return Ended(int(state["ExitCode"]), bool(state["OOMKilled"]))
+
+    def remove(self, name: str) -> None:
+        with suppress(EngineError):
+            call("rm", "--force", "--volumes", name)
+
+    def remove_all(self) -> None:
+        """Every container of this emulator, also of an earlier process of it."""
+        names = call("ps", "--all", "--quiet", "--filter", f"label={self._label}").split()
+        if names:
+            call("rm", "--force", "--volumes", *names)
+
+    def _state(self, name: str) -> dict[str, Any] | None:
+        with suppress(EngineError):
+            found = json.loads(call("container", "inspect", "--format", "{{json .State}}", name))
+            assert isinstance(found, dict)
+            return found
+        return None
+
+
+def call(*arguments: str, timeout: float = _CALL_S) -> str:
+    """docker's standard output. EngineError: it failed."""
+    done = subprocess.run(
+        ["docker", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    if done.returncode:
+        raise EngineError(" ".join(done.stderr.split()) or f"docker {arguments[0]} ended with {done.returncode}")
+    return done.stdout

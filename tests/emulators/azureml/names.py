@@ -1,0 +1,47 @@
+"""What the emulated workspace is called, and the identifiers that the service derives from it."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+SUBSCRIPTION = "5b1c0a52-7f0e-4b6a-9d53-0e1f00000001"
+TENANT = "5b1c0a52-7f0e-4b6a-9d53-0e1f00000002"
+CLIENT = "5b1c0a52-7f0e-4b6a-9d53-0e1f00000003"
+PRINCIPAL = "5b1c0a52-7f0e-4b6a-9d53-0e1f00000004"
+WORKSPACE_ID = "5b1c0a52-7f0e-4b6a-9d53-0e1f00000005"
+GROUP, WORKSPACE, LOCATION = "emu-rg", "emu-ws", "eastus"
+REGISTRY, VAULT = "emuregistry", "emuvault"
+COMPUTES = ("cpu-cluster", "defaultcompute")
+
+API_HOST = f"{LOCATION}.api.azureml.ms"
+PROVIDER = "Microsoft.MachineLearningServices"
+GROUP_ID = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}"
+WORKSPACE_ARM = f"{GROUP_ID}/providers/{PROVIDER}/workspaces/{WORKSPACE}"
+DEFAULT_STORE, ARTIFACT_STORE = "workspaceblobstore", "workspaceartifactstore"
+CONTAINERS = {DEFAULT_STORE: f"azureml-blobstore-{WORKSPACE_ID}", ARTIFACT_STORE: "azureml"}
+
+
+def arm(*parts: str) -> str:
+    """The ARM id of something in the workspace: `arm("jobs", "a")`."""
+    return "/".join((WORKSPACE_ARM, *parts))
+
+
+def versioned(collection: str, reference: str) -> tuple[str, str] | None:
+    """(name, version) that a reference names: an ARM id, `azureml:/…` of one, or `azureml:NAME:VERSION`; None: another."""
+    text = reference.removeprefix("azureml:")
+    if not text.startswith("/"):
+        name, _, version = text.partition(":")
+        return (name, version) if text != reference and version else None
+    found = re.fullmatch(rf".*/{collection}/([^/]+)/versions/([^/]+)", text, re.IGNORECASE)
+    return (found[1], found[2]) if found else None
+
+
+def last(reference: str) -> str:
+    """`cpu-cluster` of its ARM id, of `azureml:cpu-cluster`, and of itself."""
+    return reference.rsplit("/", 1)[-1].removeprefix("azureml:")
+
+
+def now(seconds: float = 0) -> str:
+    """The service's way to write a time, which is UTC."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%f+00:00")

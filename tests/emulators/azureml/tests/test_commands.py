@@ -1,0 +1,239 @@
+"""Command jobs in containers: what they get, what is kept of them, how they end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.emulators.azureml import names
+from tests.emulators.azureml.tests.bench import Bench
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory, image: str) -> Iterator[Bench]:
+    made = Bench(tmp_path_factory.mktemp("emu"), image).start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(autouse=True)
+def _default_profile(bench: Bench) -> Iterator[None]:
+    yield
+    bench.profile.reset()
+
+
+def test_a_command_runs_in_its_code_with_inputs_and_leaves_outputs(bench: Bench) -> None:
+    bench.blobs.upload("azureml", "there/in.txt", b"given")
+    code = bench.code({"main.py": b"print(open('sub/x').read())", "sub/x": b"from the snapshot"})
+    name = bench.begin(
+        bench.command(
+            "python3 main.py; cat ${{inputs.file}}; echo ${{inputs.text}}$[[ ${{inputs.absent}}]]; pwd;"
+            " cp ${{inputs.file}} ${{outputs.folder}}/copy; echo one > ${{outputs.file}};"
+            " echo art > outputs/a; echo l > logs/l",
+            codeId=code,
+            inputs={
+                "file": {
+                    "jobInputType": "uri_file",
+                    "uri": "azureml://datastores/workspaceartifactstore/paths/there/in.txt",
+                },
+                "text": {"jobInputType": "literal", "value": "a b"},
+                "absent": None,
+            },
+            outputs={
+                "folder": {"jobOutputType": "uri_folder"},
+                "file": {
+                    "jobOutputType": "uri_file",
+                    "uri": "azureml://datastores/workspaceblobstore/paths/x/${{name}}/one.txt",
+                },
+            },
+        )
+    )
+    run = bench.ended(name)
+    uuid = run["runUuid"].replace("-", "")
+    assert (run["status"], run["error"]) == ("Completed", None)
+    assert bench.log(name) == f"from the snapshot\ngivena b\n/mnt/azureml/cr/j/{uuid}/exe/wd\n".encode()
+    assert bench.output(name, "folder", "copy") == b"given"
+    assert bench.blobs.read(names.CONTAINERS["workspaceblobstore"], f"x/{name}/one.txt") == b"one\n"
+    assert (bench.artifact(name, "outputs/a"), bench.artifact(name, "logs/l")) == (b"art\n", b"l\n")
+    assert run["outputs"]["folder"]["type"] == "UriFolder"
+    assert set(run["outputs"]) == {"folder", "file", "default"}
+
+
+def test_the_log_is_byte_for_byte_and_there_while_the_job_runs(bench: Bench) -> None:
+    script = (
+        "import sys, os, time\nos.write(1, bytes(range(256)))\n"
+        "while not os.path.exists('go'): time.sleep(0.05)\nos.write(2, b'\\xff' * 5_000_000)"
+    )
+    name = bench.begin(bench.command("python3 main.py", codeId=bench.code({"main.py": script.encode()})))
+    bench.until(lambda: bench.log(name) == bytes(range(256)), "the log is there early")
+    assert bench.run(name)["status"] == "Running"
+    (bench.folder / "work" / name / "wd" / "go").touch()
+    assert bench.ended(name)["status"] == "Completed"
+    assert bench.log(name) == bytes(range(256)) + b"\xff" * 5_000_000
+
+
+def test_the_service_s_variables_and_the_job_s_own(bench: Bench) -> None:
+    name = bench.begin(bench.command("env -0", environmentVariables={"MINE": "two\nlines"}))
+    assert bench.ended(name)["status"] == "Completed"
+    found = dict(part.split(b"=", 1) for part in bench.log(name).split(b"\0") if part)
+    assert found[b"MINE"] == b"two\nlines"
+    assert found[b"AZUREML_RUN_ID"] == found[b"AZUREML_ROOT_RUN_ID"] == name.encode()
+    assert json.loads(found[b"AZUREML_CR_AZUREML_CONTEXT"])["experiment_name"] == "exp"
+
+
+def test_a_code_other_than_0_is_a_failure_that_keeps_everything(bench: Bench) -> None:
+    name = bench.begin(
+        bench.command(
+            "echo kept > outputs/a; echo m > ${{outputs.mounted}}/f; echo u > ${{outputs.sent}}/f; exit 3",
+            outputs={
+                "mounted": {"jobOutputType": "uri_folder"},
+                "sent": {"jobOutputType": "uri_folder", "mode": "Upload"},
+            },
+        )
+    )
+    run = bench.ended(name)
+    assert run["status"] == "Failed"
+    assert '"exit_codes",\n      "value": "3"' in run["error"]["error"]["message"]
+    assert run["error"]["error"]["innerError"]["code"] == "ExecutionFailed"
+    assert bench.artifact(name, "outputs/a") == b"kept\n"
+    assert bench.output(name, "mounted", "f") == b"m\n"
+    place = bench.blobs.resolve(run["outputs"]["sent"]["assetId"])
+    assert bench.blobs.list(*place) == []  # what is uploaded at the end is not when the job failed
+
+
+def test_a_cancel_is_asked_by_SIGTERM_and_lingers_if_so_set(bench: Bench) -> None:  # noqa: N802
+    bench.profile.change({"cancel_lingers_s": 0.5})
+    script = (
+        "import signal, sys, time\n"
+        "def end(*_):\n    open('outputs/last', 'w').write('saved'); sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, end)\nprint('ready', flush=True)\ntime.sleep(100)"
+    )
+    name = bench.begin(bench.command("python3 main.py", codeId=bench.code({"main.py": script.encode()})))
+    bench.until(lambda: b"ready" in bench.log(name), "it runs")
+    bench.execution.cancel(name)
+    assert bench.run(name)["status"] == "CancelRequested"
+    run = bench.ended(name)
+    assert (run["status"], run["error"]) == ("Canceled", None)
+    assert bench.artifact(name, "outputs/last") == b"saved"
+
+
+def test_who_ignores_a_cancel_is_killed_after_the_grace(bench: Bench) -> None:
+    bench.profile.change({"cancel_grace_s": 1})
+    name = bench.begin(bench.command("trap '' TERM; echo ready; while true; do sleep 0.1; done"))
+    bench.until(lambda: b"ready" in bench.log(name), "it runs")
+    bench.execution.cancel(name)
+    assert bench.ended(name)["status"] == "Canceled"
+
+
+def test_the_service_ends_a_job_at_its_limit(bench: Bench) -> None:
+    bench.profile.change({"cancel_grace_s": 1})
+    limits = {"jobLimitsType": "Command", "timeout": "PT1S"}
+    run = bench.ended(bench.begin(bench.command("sleep 100", limits=limits)))
+    assert run["status"] == "Canceled"
+    assert "limit of 1 seconds" in run["error"]["error"]["message"]
+
+
+def test_a_lost_node_fails_the_job_or_queues_it_again(bench: Bench) -> None:
+    text = "echo began; while true; do sleep 0.1; done"
+    name = bench.begin(bench.command(text))
+    bench.until(lambda: b"began" in bench.log(name), "it runs")
+    bench.execution.preempt(name)
+    run = bench.ended(name)
+    assert run["status"] == "Failed"
+    assert "got pre-empted" in run["error"]["error"]["message"]
+
+    bench.profile.change({"preemption": "requeue", "cancel_grace_s": 0})
+    name = bench.begin(bench.command(text))
+    bench.until(lambda: b"began" in bench.log(name), "it runs")
+    bench.execution.preempt(name)
+    bench.until(lambda: bench.log(name) == b"began\n" * 2, "it runs again", lambda: bench.log(name))
+    bench.execution.cancel(name)
+    assert bench.ended(name)["status"] == "Canceled"
+
+
+def test_a_job_waits_for_a_node(bench: Bench) -> None:
+    bench.nodes("narrow", 1)
+    narrow = {"computeId": names.arm("computes", "narrow")}
+    text = "echo on; while [ ! -e go ]; do sleep 0.05; done"
+    first = bench.begin(bench.command(text, **narrow))
+    bench.until(lambda: bench.log(first), "the first runs")
+    second = bench.begin(bench.command("true", **narrow))
+    bench.until(lambda: bench.run(second)["status"] == "Queued", "the second is queued")
+    third = bench.begin(bench.command("true", **narrow))
+    bench.until(lambda: bench.run(third)["status"] == "Queued", "the third is queued")
+    bench.execution.cancel(third)
+    assert bench.ended(third)["status"] == "Canceled"
+    assert bench.run(second)["status"] == "Queued"
+    (bench.folder / "work" / first / "wd" / "go").touch()
+    assert bench.ended(second)["status"] == "Completed"
+    assert bench.run(first)["status"] == "Completed"
+
+
+@pytest.mark.parametrize(
+    ("environment", "code"),
+    [
+        ({"image": "nobody/has-this:1"}, "ImagePullFailure"),
+        ({"image": "127.0.0.1:1/nobody/has@sha256:" + "0" * 64}, "ImagePullFailure"),
+        ({"image": "x", "condaFile": "dependencies: []"}, "BadArgument"),
+    ],
+)
+def test_an_image_that_cannot_be_had_fails_the_job(bench: Bench, environment: dict[str, str], code: str) -> None:
+    name = bench.begin(bench.command("true", environmentId=bench.environment("bad", environment)))
+    run = bench.ended(name)
+    assert run["status"] == "Failed"
+    assert run["error"]["error"]["innerError"]["code"] == code
+    if "condaFile" in environment:
+        assert b"does not install conda" in bench.log(name, "azureml-logs/20_image_build_log.txt")
+
+
+def test_an_image_is_built_from_a_context_once(bench: Bench) -> None:
+    bench.blobs.upload("azureml", "ctx/Dockerfile", f"FROM {bench.image}\nCOPY f /f\n".encode())
+    bench.blobs.upload("azureml", "ctx/f", b"from the context\n")
+    build = {"contextUri": "azureml://datastores/workspaceartifactstore/paths/ctx", "dockerfilePath": "Dockerfile"}
+    environment = bench.environment("built", {"build": build})
+    for first in (True, False):
+        name = bench.begin(bench.command("cat /f", environmentId=environment))
+        assert bench.ended(name)["status"] == "Completed", bench.log(name, "azureml-logs/20_image_build_log.txt")
+        assert bench.log(name) == b"from the context\n"
+        assert bool(bench.log(name, "azureml-logs/20_image_build_log.txt")) == first
+
+
+def test_data_that_is_not_there_fails_the_job(bench: Bench) -> None:
+    uri = "azureml://datastores/workspaceblobstore/paths/nowhere"
+    name = bench.begin(bench.command("true", inputs={"x": {"jobInputType": "uri_folder", "uri": uri}}))
+    run = bench.ended(name)
+    assert run["status"] == "Failed"
+    assert "input x" in run["error"]["error"]["message"]
+
+
+def test_a_command_that_refers_to_nothing_is_refused(bench: Bench) -> None:
+    error = bench.execution.check(bench.command("echo ${{inputs.nope}}"))
+    assert error is not None
+    assert "inputs.nope" in error.message
+
+
+def test_jobs_outlive_the_emulator(tmp_path: Path, image: str) -> None:
+    first = Bench(tmp_path, image).start()
+    running = first.begin(
+        first.command("echo one; while [ ! -e go ]; do sleep 0.05; done; echo two; echo x > outputs/x")
+    )
+    finished = first.begin(first.command("while [ ! -e go ]; do sleep 0.05; done; echo did; exit 4"))
+    first.until(lambda: first.log(running) and first.run(finished)["status"] == "Running", "both run")
+    first.stop(keep=True)
+    (tmp_path / "work" / finished / "wd" / "go").touch()
+    second = Bench(tmp_path, image).start()
+    try:
+        second.execution.resume()
+        assert second.ended(finished)["status"] == "Failed"
+        assert second.log(finished) == b"did\n"
+        (tmp_path / "work" / running / "wd" / "go").touch()
+        assert second.ended(running)["status"] == "Completed"
+        assert second.log(running) == b"one\ntwo\n"
+        assert second.artifact(running, "outputs/x") == b"x\n"
+    finally:
+        second.stop()
