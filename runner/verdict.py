@@ -1,4 +1,4 @@
-"""What the facts of an ended task mean: rows E0-E11 of docs/status.md, as one pure function.
+"""What the facts of an ended task mean: rows E0-E11 and A0-A9 of docs/status.md, as one pure function.
 
 Order of judgement: a final record of this attempt, then our own recorded intent, then Lost, then the engine's facts.
 """
@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING
 from runner.model import Cancel, Origin, Outcome, Reason, Status
 
 if TYPE_CHECKING:
-    from runner.backends.base import Observation
+    from runner.backends.base import Observation, PlatformEnd
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What we ourselves had asked of the task: who canceled it, and whether we stopped it at its limit."""
+    """What we ourselves had asked of the task: who canceled it, and whether we stopped it at its limit.
+
+    limit_s: how long it might take, whether or not it came to that; a service elsewhere may have kept it in our place.
+    """
 
     cancel_by: str | None = None
     timeout_s: float | None = None
+    limit_s: float | None = None
 
 
 def judge(seen: Observation, recorded: Outcome | None, intent: Intent) -> Outcome:
@@ -31,9 +35,12 @@ def judge(seen: Observation, recorded: Outcome | None, intent: Intent) -> Outcom
         recorded: the final record of this very attempt, if there is one.
         intent: what we had asked for.
     """
-    if recorded is not None:
+    if seen.platform is not None:
+        outcome = _elsewhere(seen, seen.platform, recorded, intent)
+    elif recorded is not None:
         return _from_record(recorded, intent)
-    outcome = _without_record(seen, intent) if seen.bootstrapped else _without_bootstrapper(seen, intent)
+    else:
+        outcome = _without_record(seen, intent) if seen.bootstrapped else _without_bootstrapper(seen, intent)
     return replace(outcome, started=outcome.started or seen.started, finished=outcome.finished or seen.finished)
 
 
@@ -101,6 +108,95 @@ def _intended(seen: Observation, intent: Intent) -> Outcome | None:
         return Outcome(Reason.TIMEOUT, 124, f"timed out after {intent.timeout_s:g} s", signal=name,
                        origin=Origin.EXECUTOR)  # fmt: skip
     return None
+
+
+# -- a service elsewhere --------------------------------------------------------------------------------------------
+
+
+def _elsewhere(seen: Observation, end: PlatformEnd, recorded: Outcome | None, intent: Intent) -> Outcome:
+    """Rows A0-A9: what the service says of the end, and what our own record says, if there is one."""
+    match end.status:
+        case "Completed":
+            return _platform_completed(seen, end, recorded)
+        case "Canceled":
+            return _platform_canceled(end, recorded, intent)
+        case _:
+            return _platform_failed(end, recorded, intent)
+
+
+def _platform_completed(seen: Observation, end: PlatformEnd, recorded: Outcome | None) -> Outcome:
+    if recorded is not None and recorded.status is Status.COMPLETED:
+        return recorded  # A1
+    if recorded is None and (end.reused or not seen.bootstrapped):
+        # A0 of a run that left no record, and jobs of a kind that only the service knows: its word is all there is.
+        return Outcome(Reason.COMPLETED, 0, exit_code=0, origin=Origin.PLATFORM, elapsed_s=end.elapsed_s)
+    told = (
+        f"but the record says {recorded.reason}: {recorded.message}" if recorded else "but the final record is missing"
+    )
+    return Outcome(  # A2
+        Reason.STATUS_MISSING, 125, f"Azure ML says Completed, {told}; success is not proven", origin=Origin.PLATFORM,
+        elapsed_s=end.elapsed_s,
+    )  # fmt: skip
+
+
+def _platform_failed(end: PlatformEnd, recorded: Outcome | None, intent: Intent) -> Outcome:
+    stopped = recorded is None or recorded.reason is Reason.CANCELED
+    if stopped and end.preempted and intent.cancel_by is None:
+        return _preempted(end)  # A9
+    if recorded is not None and recorded.status is not Status.COMPLETED:
+        return _from_record(recorded, intent)  # A3
+    if recorded is None and (ours := _asked(end, intent)) is not None:
+        return ours
+    said = end.message or "Azure ML gives no reason"
+    lead = "the script completed, but the job failed: " if recorded else ""
+    code = f" ({end.code})" if end.code else ""
+    return Outcome(  # A4
+        Reason.PLATFORM_ERROR, 125, f"{lead}{said}{code}", origin=Origin.PLATFORM, elapsed_s=end.elapsed_s
+    )
+
+
+def _platform_canceled(end: PlatformEnd, recorded: Outcome | None, intent: Intent) -> Outcome:
+    if recorded is not None and recorded.reason not in {Reason.CANCELED, Reason.COMPLETED}:
+        return recorded  # it had ended by itself: row 10
+    if (ours := _asked(end, intent)) is not None:
+        if recorded is not None and recorded.reason is Reason.CANCELED:
+            return _from_record(recorded, intent)
+        return ours  # A5
+    if end.preempted:
+        return _preempted(end)  # A9
+    if intent.limit_s is not None and end.elapsed_s is not None and end.elapsed_s >= intent.limit_s:
+        return Outcome(  # A6
+            Reason.TIMEOUT, 124, f"timed out after {intent.limit_s:g} s (Azure ML ended the job)",
+            origin=Origin.PLATFORM, elapsed_s=end.elapsed_s,
+        )  # fmt: skip
+    said = f": {end.message}" if end.message else ", for example in the portal"
+    return Outcome(  # A7
+        Reason.CANCELED_EXTERNALLY, 143, f"canceled on Azure ML by somebody else{said}", origin=Origin.PLATFORM,
+        elapsed_s=end.elapsed_s,
+    )  # fmt: skip
+
+
+def _asked(end: PlatformEnd, intent: Intent) -> Outcome | None:
+    """The end that we asked for ourselves, if we did."""
+    if intent.cancel_by is not None:
+        return replace(canceled(intent.cancel_by), origin=Origin.PLATFORM, elapsed_s=end.elapsed_s)
+    if intent.timeout_s is not None:
+        return Outcome(
+            Reason.TIMEOUT,
+            124,
+            f"timed out after {intent.timeout_s:g} s",
+            origin=Origin.PLATFORM,
+            elapsed_s=end.elapsed_s,
+        )
+    return None
+
+
+def _preempted(end: PlatformEnd) -> Outcome:
+    said = f": {end.message}" if end.message else ""
+    return Outcome(
+        Reason.PREEMPTED, 125, f"the node was taken away (preempted){said}", origin=Origin.PLATFORM, retryable=True,
+        elapsed_s=end.elapsed_s,
+    )  # fmt: skip
 
 
 def canceled(by: str, *, signal: str | None = None) -> Outcome:

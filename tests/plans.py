@@ -134,8 +134,9 @@ class MemoryBackend:
             self._codes[handle] = 137
             self.ended.append(self._tasks[handle].labels["runner.run"])
 
-    def finish(self, handle: Handle) -> None:
+    def finish(self, handle: Handle) -> tuple[str, ...]:
         """Nothing to do."""
+        return ()
 
     def remove(self, handle: Handle) -> None:
         """Forget it."""

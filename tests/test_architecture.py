@@ -54,6 +54,7 @@ ROWS = (
 
 OWNERS = {
     "docker": ("docker_api",),
+    "urllib3": ("backends.azureml.rest",),
     "azure": ("backends.azureml", "builder.registry.sign_in", "data.azure"),
     "fsspec": ("data.others",),
     "rattler": ("builder.conda",),

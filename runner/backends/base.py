@@ -26,6 +26,10 @@ class Phase(StrEnum):
     PREPARING = "preparing"
     STARTING = "starting"
     RUNNING = "running"
+    FINALIZING = "finalizing"
+    """The script has ended, and what it left is being saved. Of a backend elsewhere, as the next."""
+    NOT_RESPONDING = "not responding"
+    """The service itself has lost sight of it. It is not an end."""
     ENDED = "ended"
 
 
@@ -225,8 +229,12 @@ class Backend(Protocol):
     def cancel(self, handle: Handle, *, force: bool = False) -> None:
         """Ask the task to end (SIGTERM; with `force` SIGKILL) and return. Unknown or finished is a no-op."""
 
-    def finish(self, handle: Handle) -> None:
-        """The task has ended: bring its log to the end and its outputs and record into the box."""
+    def finish(self, handle: Handle) -> Sequence[str]:
+        """The task has ended: bring its log to the end and its outputs and record into the box.
+
+        Returns:
+            Warnings of what was not brought, and why.
+        """
 
     def remove(self, handle: Handle) -> None:
         """Forget the task and free what it held. Only called once record and log are safe."""

@@ -430,7 +430,7 @@ class DockerBackend:
             watched.starting.exception()  # waits: a container that is just being started would not hear it
         self._engine.kill(handle, "SIGKILL" if force else "SIGTERM")
 
-    def finish(self, handle: Handle) -> None:
+    def finish(self, handle: Handle) -> Sequence[str]:
         """Copy the rest of the log, and give the box back to the caller."""
         watched = self._watched[handle]
         started = watched.last is None or watched.last.started is not None
@@ -446,6 +446,7 @@ class DockerBackend:
         self._gather(watched.task)
         if os.getuid() == 0:
             _chown_tree(watched.task.box.root, 0, 0)
+        return ()
 
     def _drain(self, watched: _Watched) -> None:
         """Read the stream of an ended container to its end; the engine has all of it already."""

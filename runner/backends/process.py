@@ -215,13 +215,14 @@ class ProcessBackend:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(fd, signal.SIGKILL if force else signal.SIGTERM)
 
-    def finish(self, handle: Handle) -> None:
+    def finish(self, handle: Handle) -> Sequence[str]:
         """Stop what a killed bootstrapper left running; one that wrote its record did that itself."""
         task = self._tasks[handle]
         if final_outcome(read_record(task.box.record), task.key) is None:
             _kill_leftovers(task.key)
         _await_copier(task.log)
         self._forget(handle)
+        return ()
 
     def remove(self, handle: Handle) -> None:
         """Free the control group and descriptors."""

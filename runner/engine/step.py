@@ -56,6 +56,8 @@ _PHASES = {
     Phase.PREPARING: Status.PREPARING,
     Phase.STARTING: Status.STARTING,
     Phase.RUNNING: Status.RUNNING,
+    Phase.FINALIZING: Status.FINALIZING,
+    Phase.NOT_RESPONDING: Status.NOT_RESPONDING,
 }
 
 
@@ -320,13 +322,15 @@ class StepDriver:
         assert self._handle is not None  # noqa: S101
         task, step = self._task, self._given
         self._show(Status.FINALIZING)
-        self._backend.finish(self._handle)
+        warnings = self._backend.finish(self._handle)
         self._index_log()
         # The script may have put a link in the place of the folder, and so would choose what we read.
         record = read_record(task.box.record) if artifacts.plain_folder(task.box.record.parent) else None
         outcome = self._judge(final_outcome(record, task.key))
         if record is not None:
             write_aside(self._folder.record, json.dumps(record).encode())
+        for warning in warnings:
+            outcome = outcome.with_warning(warning)
         try:
             for warning in artifacts.collect(
                 task.box, self._code, self._folder.artifacts, dict(step.outputs), self._run.name
@@ -368,7 +372,7 @@ class StepDriver:
         pressed = self._asked_at is not None or self._recovered or seen.lost
         pressed |= recorded is not None and recorded.reason is Reason.CANCELED
         by = self._cancel_by if pressed and self._cancel_asked(now=True) else None
-        intent = verdict.Intent(by, limit if self._timed_out else None)
+        intent = verdict.Intent(by, limit if self._timed_out else None, limit)
         return verdict.judge(seen, recorded, intent)
 
     def _record_end(self, outcome: Outcome) -> None:

@@ -73,8 +73,9 @@ class Mortal(MemoryBackend):
         self._count()
         return handle
 
-    def finish(self, handle: Handle) -> None:
+    def finish(self, handle: Handle) -> tuple[str, ...]:
         self._count()
+        return ()
 
     def remove(self, handle: Handle) -> None:
         self._count()

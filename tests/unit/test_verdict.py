@@ -1,4 +1,4 @@
-"""Rows E0 to E11 of docs/status.md as a table: facts and intent in, the outcome out."""
+"""Rows E0 to E11 and A0 to A9 of docs/status.md as a table: facts and intent in, the outcome out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner import verdict
-from runner.backends.base import Observation, Phase
+from runner.backends.base import Observation, Phase, PlatformEnd
 from runner.model import Cancel, Origin, Outcome, Reason, Status
 from runner.verdict import Intent, judge
 
@@ -149,3 +149,85 @@ def test_whatever_was_seen_the_outcome_is_sound(seen: Observation, intent: Inten
     assert (found.process_exit == 0) == (found.status is Status.COMPLETED)
     # Success is never guessed: it takes a record, or an image that can have none.
     assert found.status is not Status.COMPLETED or not seen.bootstrapped
+
+
+# -- a service elsewhere: rows A0 to A9 -----------------------------------------------------------------------------
+
+FAILED = Outcome(Reason.NON_ZERO_EXIT, 3, "script exited with code 3", exit_code=3)
+LIMITED = Intent(limit_s=60)
+
+
+def platform(status: str, **facts: Any) -> Observation:
+    bootstrapped = facts.pop("bootstrapped", True)
+    return ended(platform=PlatformEnd(status, **facts), bootstrapped=bootstrapped)
+
+
+@pytest.mark.parametrize(
+    ("row", "seen", "recorded", "intent", "expected"),
+    [
+        ("A0", platform("Completed", reused="other"), DONE, NOBODY, ("Completed", 0)),
+        ("A0", platform("Completed", reused="other"), None, NOBODY, ("Completed", 0)),
+        ("A0", platform("Completed", reused="other"), FAILED, NOBODY, ("StatusMissing", 125)),
+        ("A1", platform("Completed"), DONE, NOBODY, ("Completed", 0)),
+        ("A1", platform("Completed"), DONE, CANCEL, ("Completed", 0)),
+        ("A1", platform("Completed", bootstrapped=False), None, NOBODY, ("Completed", 0)),
+        ("A2", platform("Completed"), None, NOBODY, ("StatusMissing", 125)),
+        ("A2", platform("Completed"), FAILED, NOBODY, ("StatusMissing", 125)),
+        ("A2", platform("Completed"), RECORDED_CANCEL, CANCEL, ("StatusMissing", 125)),
+        ("A3", platform("Failed"), FAILED, NOBODY, ("NonZeroExit", 3)),
+        ("A3", platform("Failed"), FAILED, CANCEL, ("NonZeroExit", 3)),
+        ("A3", platform("Failed"), RECORDED_CANCEL, CANCEL, ("Canceled", 143)),
+        ("A3", platform("Failed"), RECORDED_CANCEL, NOBODY, ("Interrupted", 125)),
+        ("A3", platform("Failed", preempted=True), FAILED, NOBODY, ("NonZeroExit", 3)),
+        ("A4", platform("Failed"), None, NOBODY, ("PlatformError", 125)),
+        ("A4", platform("Failed"), DONE, NOBODY, ("PlatformError", 125)),
+        ("A4", platform("SomethingNew"), None, NOBODY, ("PlatformError", 125)),
+        ("A5", platform("Canceled"), None, CANCEL, ("Canceled", 143)),
+        ("A5", platform("Canceled"), DONE, CANCEL, ("Canceled", 143)),
+        ("A5", platform("Canceled"), RECORDED_CANCEL, CANCEL, ("Canceled", 143)),
+        ("A5", platform("Failed"), None, CANCEL, ("Canceled", 143)),
+        ("A5", platform("Canceled", preempted=True), None, CANCEL, ("Canceled", 143)),
+        ("A5", platform("Canceled", elapsed_s=99), None, Intent("ada", None, 60), ("Canceled", 143)),
+        ("10", platform("Canceled"), FAILED, CANCEL, ("NonZeroExit", 3)),
+        ("A6", platform("Canceled", elapsed_s=60), None, LIMITED, ("Timeout", 124)),
+        ("A6", platform("Canceled", elapsed_s=99), RECORDED_CANCEL, LIMITED, ("Timeout", 124)),
+        ("A6", platform("Canceled", elapsed_s=1), None, LIMIT, ("Timeout", 124)),
+        ("A7", platform("Canceled", elapsed_s=59), None, LIMITED, ("CanceledExternally", 143)),
+        ("A7", platform("Canceled"), None, LIMITED, ("CanceledExternally", 143)),
+        ("A7", platform("Canceled", elapsed_s=1e9), None, NOBODY, ("CanceledExternally", 143)),
+        ("A7", platform("Canceled"), RECORDED_CANCEL, NOBODY, ("CanceledExternally", 143)),
+        ("A7", platform("Canceled"), DONE, NOBODY, ("CanceledExternally", 143)),
+        ("A9", platform("Failed", preempted=True), None, NOBODY, ("Preempted", 125)),
+        ("A9", platform("Failed", preempted=True), RECORDED_CANCEL, NOBODY, ("Preempted", 125)),
+        ("A9", platform("Canceled", preempted=True), None, LIMITED, ("Preempted", 125)),
+    ],
+)
+def test_an_end_elsewhere(
+    row: str, seen: Observation, recorded: Outcome | None, intent: Intent, expected: tuple[str, int]
+) -> None:
+    found = judge(seen, recorded, intent)
+    assert (found.reason.value, found.process_exit) == expected, row
+    assert found.retryable == (found.reason in {Reason.PREEMPTED, Reason.INTERRUPTED})
+    assert found.started == STARTED
+
+
+def test_the_words_of_the_service_are_passed_on() -> None:
+    found = judge(platform("Failed", code="UserError", message="no such image"), None, NOBODY)
+    assert found.message == "no such image (UserError)"
+    assert found.origin is Origin.PLATFORM
+    told = judge(platform("Completed"), FAILED, NOBODY).message
+    assert "NonZeroExit: script exited with code 3" in told
+
+
+@given(
+    status=st.sampled_from(["Completed", "Failed", "Canceled", "Odd"]), preempted=st.booleans(),
+    recorded=st.sampled_from([None, DONE, FAILED, RECORDED_CANCEL]), bootstrapped=st.booleans(),
+    intent=st.sampled_from([NOBODY, CANCEL, LIMIT, LIMITED]), reused=st.sampled_from([None, "x"]),
+)  # fmt: skip
+def test_success_elsewhere_needs_both_words(
+    status: str, *, preempted: bool, recorded: Outcome | None, bootstrapped: bool, intent: Intent, reused: str | None
+) -> None:
+    found = judge(platform(status, preempted=preempted, bootstrapped=bootstrapped, reused=reused), recorded, intent)
+    if found.status is Status.COMPLETED:
+        assert status == "Completed"
+        assert recorded is DONE or (recorded is None and (reused or not bootstrapped))

@@ -1,0 +1,215 @@
+"""Tasks as jobs of an Azure ML workspace.
+
+A job's name follows from its task's key, so a submit that is repeated finds the job. `submit` goes through azure-ai-ml,
+which knows how to upload; everything after it is plain REST, and done in the background (`follow`): `poll` and `wait` never
+wait for the network.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from runner.backends.azureml.blobs import Datastores
+from runner.backends.azureml.credential import Tokens
+from runner.backends.azureml.follow import Follower, shown, unavailable
+from runner.backends.azureml.names import job_name, root_of, run_of
+from runner.backends.azureml.outputs import Outputs
+from runner.backends.azureml.rest import Rest
+from runner.backends.azureml.service import Service
+from runner.backends.base import Capabilities, Layout
+from runner.errors import BackendError, NotFoundError, RunnerError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from runner.backends.azureml.target import Target
+    from runner.backends.base import Box, Handle, Observation, Task
+
+_ENDED = frozenset({"Completed", "Failed", "Canceled"})
+_PATIENCE_S = 10.0
+
+
+class AzureMLBackend:
+    """Tasks as jobs of an Azure ML workspace. Handles: a job's name; of a child `JOB/RUN`."""
+
+    name = "azureml"
+    capabilities = Capabilities(
+        images=True,
+        cpus=False,  # the compute's size decides
+        memory=False,
+        gpus=False,
+        shm=True,
+        ulimits=False,
+        secrets=False,  # Azure stores a job's variables; secrets are named, and read in the job
+        isolates=True,
+        remote=True,
+    )
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        rest = Rest(Tokens(target.auth))
+        self._rest = rest
+        self.service = Service(rest, target)
+        self._datastores = Datastores(self.service)
+        self.outputs = Outputs(self.service, self._datastores)
+        self._follower = Follower(self.service, self._datastores, self.outputs)
+        self._wholes: dict[Handle, Task] = {}
+        self._version = 0
+
+    # -- pure -----------------------------------------------------------------------------------------------------
+
+    def layout(
+        self, box: Box, inputs: Mapping[str, str], outputs: Mapping[str, str | None], files: Collection[str] = ()
+    ) -> Layout:
+        """Azure's own expressions, which it replaces in the command. HOME and where it logs to are the launcher's to say."""
+        del box, files
+        return Layout(
+            work=".",
+            home="",
+            inputs={name: f"${{{{inputs.{name}}}}}" for name in inputs},
+            outputs={name: f"${{{{outputs.{name}}}}}" for name in outputs},
+        )
+
+    def render(self, task: Task) -> Mapping[str, object]:
+        """The job as Azure ML's YAML has it."""
+        from runner.backends.azureml.document import document
+
+        return document(task)
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    def submit(self, task: Task) -> Handle:
+        """Make the job, unless it is there; see `Backend.submit`."""
+        handle = self.find(task)
+        if handle is None:
+            handle = self._made(task)
+        self.watch(task, handle)
+        return handle
+
+    def _made(self, task: Task) -> Handle:
+        from runner.backends.azureml import sdk
+
+        document = dict(self.render(task))
+        try:
+            sdk.submit(self._target, document, task, self._target.auth)
+        except BackendError:
+            # The job may have been accepted, and only the answer was lost.
+            with suppress(RunnerError):
+                if (found := self.find(task)) is not None:
+                    return found
+            raise
+        return job_name(task.key)
+
+    def find(self, task: Task) -> Handle | None:
+        """The job of that key; of a step of a plan that is followed, its child run."""
+        for root, whole in self._wholes.items():
+            for member in whole.whole.members if whole.whole else ():
+                if member.task.key == task.key:
+                    return self.steps(root).get(member.name)
+        name = job_name(task.key)
+        try:
+            job = self.service.job(name)
+        except NotFoundError:
+            return None
+        key = ((job.get("properties") or {}).get("tags") or {}).get("runner.key")
+        if key not in {None, task.key}:
+            raise BackendError(
+                f"the job {name} is there already, and of another run ({key})", "submit under another name"
+            )
+        return name
+
+    def watch(self, task: Task, handle: Handle) -> None:
+        """Follow a task; its log goes on where it stopped."""
+        if task.whole is not None:
+            self._wholes[handle] = task
+        self._follower.watch(task, handle)
+
+    def poll(self, handles: Sequence[Handle]) -> Mapping[Handle, Observation | None]:
+        """What is known: of followed tasks as of the last second, of others by one question for all of them."""
+        found: dict[Handle, Observation | None] = {}
+        strange = []
+        for handle in handles:
+            one = self._follower.known(handle)
+            if one is None:
+                strange.append(handle)
+                continue
+            if self._follower.problem is not None and not one.settled:
+                raise self._follower.problem
+            found[handle] = shown(one)
+        if strange:
+            try:
+                states = self._follower.states(strange)
+            except RunnerError as error:
+                raise unavailable(error) from None
+            if missing := [handle for handle in strange if handle not in states]:
+                raise UnavailableError(f"the run history does not tell of {missing[0]} now", "it is asked again")
+            found |= states
+        return {handle: found[handle] for handle in handles}
+
+    def steps(self, handle: Handle) -> Mapping[str, Handle]:
+        """The children of a plan's job that are there; see `PlanBackend.steps`."""
+        one = self._follower.known(handle)
+        if one is None or one.task.whole is None:
+            return {}
+        if one.steps is None:
+            try:
+                one.steps = self._follower.steps(one)
+            except NotFoundError:  # the run history does not know the job yet
+                return {}
+            except RunnerError as error:
+                raise unavailable(error) from None
+        return one.steps
+
+    def wait(self, timeout: float) -> None:
+        """Return when something may have changed; logs are copied in the background."""
+        self._version = self._follower.wait(timeout, self._version)
+
+    def cancel(self, handle: Handle, *, force: bool = False) -> None:
+        """Azure's cancel, which is the only one: `force` asks once more. Of one step of a plan there is none."""
+        del force
+        if root_of(handle) != handle:
+            return
+        try:
+            self.service.cancel(handle)
+        except NotFoundError:
+            return
+        except UnavailableError:
+            raise
+        except BackendError:
+            if str((self.service.job(handle).get("properties") or {}).get("status")) not in _ENDED:
+                raise
+        self._follower.hurry()
+
+    def finish(self, handle: Handle) -> Sequence[str]:
+        """What the task left is in the box when this returns; see `Backend.finish`."""
+        return self._follower.warnings(handle)
+
+    def remove(self, handle: Handle) -> None:
+        """Follow it no more. The job stays where it is: it is the workspace's own record."""
+        self._follower.forget(handle)
+        self._wholes.pop(handle, None)
+
+    def close(self) -> None:
+        """Close connections and threads. Jobs go on."""
+        self._rest.close()
+        self._datastores.close()
+        self._follower.close()
+
+    # -- for the other use cases ----------------------------------------------------------------------------------
+
+    def download(self, handle: Handle, names: Collection[str], target: Path) -> tuple[list[str], list[str]]:
+        """Bring named outputs, and `outputs` and `logs`, that were left on Azure ML, whatever their size.
+
+        Args:
+            names: of the outputs, with `outputs` and `logs` where these are meant. target: each becomes a folder in there.
+
+        Returns:
+            The names of those that were there; warnings.
+        """
+        return self.outputs.download(run_of(handle), names, target)
+
+    def studio(self, handle: Handle) -> str:
+        """The address of the job's page in the studio."""
+        return f"https://ml.azure.com/runs/{run_of(handle)}?wsid={self._target.path}"
