@@ -217,7 +217,8 @@ class Remote:
 
     environment: the member `environment:`, whole: `azureml:NAME@LABEL`, or `{image: REF}`, `{image, conda_file}`,
     `{build: {path, dockerfile_path}}` with absolute paths. compute: its name; None: serverless.
-    inputs: name → `type`, `path` (a URI, a name there, or an absolute path of this machine, which is uploaded), `mode`.
+    inputs: name → `type`, `path` (a URI, a name there, or an absolute path of this machine, which is uploaded), `mode`; of
+    those that other steps write, `type` and `mode` as far as they were declared.
     outputs: name → `type`, `path`, `mode`, `name`, `version`, as far as they were given.
     members: `distribution`, `identity`, `services`, `resources`, `queue_settings` … untouched.
     secrets: variable → `keyvault:[VAULT/]NAME`, read in the job by its identity; the values are never here.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runner import console
+from runner.cli import workspaces
 from runner.errors import UsageError
 from runner.spec import values
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from runner.model import Outcome
     from runner.store import RunRow, Store
     from runner.submission.accepting import Prepared
+
+_VAULT = "keyvault:"
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 script_args: list[str] = []
 """What stood after `--`; put here by `main`, which cuts it off before any parser sees it."""
@@ -42,7 +47,8 @@ def submit(  # noqa: PLR0917 - the signature is the command line
         Path | None, typer.Option(metavar="DIR", help="The folder to take along (default: the script's).")
     ] = None,
     input: Annotated[  # noqa: A002
-        list[str] | None, typer.Option(metavar="NAME=PATH", help="A file or folder to read, as RUNNER_INPUT_NAME.")
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="A file or folder to read, as RUNNER_INPUT_NAME; on Azure also a URI."),
     ] = None,
     output: Annotated[
         list[str] | None, typer.Option(metavar="NAME[=DIR]", help="A folder to collect, RUNNER_OUTPUT_NAME.")
@@ -82,6 +88,16 @@ def submit(  # noqa: PLR0917 - the signature is the command line
         str | None,
         typer.Option("--from", metavar="STEP", help="Of a pipeline: take over the last run up to this step."),
     ] = None,
+    registry: Annotated[
+        str | None, typer.Option(metavar="HOST[/PATH]", help="On Azure: the registry that the image is pushed to.")
+    ] = None,
+    instances: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of a job on Azure: on so many machines.")
+    ] = None,
+    workspace: Annotated[str | None, workspaces.WORKSPACE] = None,
+    resource_group: Annotated[str | None, workspaces.RESOURCE_GROUP] = None,
+    subscription: Annotated[str | None, workspaces.SUBSCRIPTION] = None,
+    auth: Annotated[str | None, workspaces.AUTH] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay, show the log, exit as the script did.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; start nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
@@ -94,6 +110,7 @@ def submit(  # noqa: PLR0917 - the signature is the command line
     from runner.submission.script import Request, prepare
 
     show = Show(wait=wait, dry_run=dry_run, json=json)
+    target = workspaces.said(workspace, resource_group, subscription, auth)
     if submit_job.is_job(script):
         submit_job.refuse_options_of_scripts({
             "--libs": libs, "--image": image, "--code": code, "--input": input, "--output": output, "--env": env,
@@ -103,12 +120,12 @@ def submit(  # noqa: PLR0917 - the signature is the command line
         secrets = secrets_given.read(secret, values_too=not dry_run)
         named = submit_job.Named(
             backend, compute, None if name is None else values.run_name(name, "--name"), experiment, description,
-            _pairs(tag, "--tag", "K=V"), secrets.given, secrets.vaulted,
+            _pairs(tag, "--tag", "K=V"), secrets.given, secrets.vaulted, target, registry,
         )  # fmt: skip
-        changes = submit_job.Changes(_sets(set_), config, force_rerun, from_)
+        changes = submit_job.Changes([*_sets(set_), *_machines(instances)], config, force_rerun, from_)
         return carry_out(lambda store: submit_job.prepared(str(script), named, changes, store, build=not dry_run), show)
     submit_job.refuse_options_of_jobs(
-        {"--set": set_, "--config": config, "--force-rerun": force_rerun, "--from": from_}
+        {"--set": set_, "--config": config, "--force-rerun": force_rerun, "--from": from_, "--instances": instances}
     )
     if libs is not None and image is not None:
         raise UsageError("--libs and --image both choose the image", "leave one of them out")
@@ -121,11 +138,13 @@ def submit(  # noqa: PLR0917 - the signature is the command line
         libs=libs,
         image=image,
         code=code,
-        inputs={key: Path(path) for key, path in _pairs(input, "--input", "NAME=PATH").items()},
+        inputs={key: _place(text) for key, text in _pairs(input, "--input", "NAME=PATH").items()},
         outputs=_outputs(output),
         env=_variables(env),
         secrets=secrets.given,
         vaulted=secrets.vaulted,
+        target=target,
+        registry=registry,
         limits=Limits(
             cpus=None if cpus is None else values.cpus(cpus, "--cpus"),
             memory_bytes=None if memory is None else values.size(memory, "--memory"),
@@ -280,3 +299,12 @@ def _outputs(texts: list[str] | None) -> dict[str, str | None]:
             raise UsageError(f"--output {name} is given twice")
         found[name] = folder if equals else None
     return found
+
+
+def _machines(instances: int | None) -> list[tuple[str, str]]:
+    return [] if instances is None else [("resources.instance_count", str(instances))]
+
+
+def _place(text: str) -> Path | str:
+    """A path of this machine, or a URI as it is."""
+    return text if _URI.match(text) and not Path(text).exists() else Path(text)

@@ -32,7 +32,7 @@ _WAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Where a job goes and what its run is called."""
+    """Where a job goes and what its run is called. vaulted, target, registry: as of `runner.submission.script.Request`."""
 
     backend: str | None
     compute: str | None
@@ -42,6 +42,8 @@ class Named:
     tags: Mapping[str, str]
     secrets: Mapping[str, str]
     vaulted: Mapping[str, str]
+    target: Mapping[str, str] | None
+    registry: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ def prepared(target: str, named: Named, changes: Changes, store: Store, *, build
         tags=named.tags,
         secrets=named.secrets,
         vaulted=named.vaulted,
+        target=named.target,
+        registry=named.registry,
         force_rerun=changes.force_rerun,
         begin_at=changes.begin_at,
     )

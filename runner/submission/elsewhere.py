@@ -84,6 +84,7 @@ class Passing:
         limits = _limits(draft.command.limits, members)
         self._capabilities(limits, can, single=single)
         inputs = {name: made for name, given in draft.data.items() if (made := self._input(given, name)) is not None}
+        inputs |= {name: self._upstream(name) for name in draft.upstream}
         outputs = {name: self._output(name, output) for name, output in draft.outputs.items()}
         foreign = self._foreign(draft.foreign) if draft.foreign is not None else None
         remote = Remote(None, self._compute, inputs, outputs, members, dict(self._vaulted), foreign)
@@ -120,6 +121,13 @@ class Passing:
         kind = data.type or (declared.type if declared and not declared.type.literal else None)
         made = {"type": str(kind or kind_of(path)), "path": path, "mode": str(mode) if mode is not None else None}
         return {key: value for key, value in made.items() if value is not None}
+
+    def _upstream(self, name: str) -> dict[str, Any]:
+        """How an input comes that another step writes."""
+        declared = self._draft.command.inputs.get(name)
+        if declared is None or declared.type.literal:
+            return {}
+        return {"type": str(declared.type)} | ({"mode": str(declared.mode)} if declared.mode is not None else {})
 
     def _output(self, name: str, output: Output) -> dict[str, Any]:
         path = self._draft.publish.get(name)

@@ -225,7 +225,7 @@ def _step_elsewhere(
         argv=draft.argv,
         image=images.reference(environs) if environs is not None else None,
         env=dict(command.variables),
-        inputs={name: str(given["path"]) for name, given in remote.inputs.items()},
+        inputs={name: str(given["path"]) for name, given in remote.inputs.items() if name not in draft.upstream},
         outputs=dict.fromkeys(draft.outputs),
         secrets=tuple(request.secrets),
         limits=each.limits,

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runner.spec.mappings import AzureAuth as Auth
+    from runner.spec.mappings import AzureAuth
+
+    Auth = AzureAuth
 
 
 @dataclass(frozen=True, slots=True)
