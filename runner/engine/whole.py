@@ -119,6 +119,7 @@ class WholeDriver:
         self._look(self._handle)
         soonest = self._drive()
         if self._over and not self._running:
+            self._backend.finish(self._handle)
             return self._decide(self._verdict(self._handle))
         return soonest
 
@@ -314,7 +315,6 @@ class WholeDriver:
         by = self._canceled_by or (STOPPED_BY if self._failed else self._run.backend)
         self._store.end_steps(self._run, self._progress.end_rest(verdict.never_started(by, self._why(outcome))))
         if self._handle is not None:
-            self._backend.finish(self._handle)
             self._backend.remove(self._handle)
         self._clean()
         if self._cleaning or not self._context.trash.empty():
