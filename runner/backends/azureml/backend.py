@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from runner.backends.azureml.target import Target
     from runner.backends.base import Box, Handle, Observation, Task
+    from runner.model import Step
 
 _ENDED = frozenset({"Completed", "Failed", "Canceled"})
 _PATIENCE_S = 10.0
@@ -77,6 +78,22 @@ class AzureMLBackend:
         from runner.backends.azureml.document import document
 
         return document(task)
+
+    # -- before anything is sent ----------------------------------------------------------------------------------
+
+    def check(self, steps: Sequence[Step]) -> None:
+        """See `PlanBackend.check`."""
+        from runner.backends.azureml.arm import Arm
+        from runner.backends.azureml.checks import check
+
+        check(Arm(self._rest), self._target, steps)
+
+    def registry(self) -> str | None:
+        """The host of the workspace's own registry; None: it has none yet."""
+        from runner.backends.azureml.arm import Arm
+        from runner.backends.azureml.pulls import own_registry
+
+        return own_registry(Arm(self._rest), self._target)
 
     # -- running --------------------------------------------------------------------------------------------------
 
@@ -133,7 +150,10 @@ class AzureMLBackend:
         for handle in handles:
             one = self._follower.known(handle)
             if one is None:
-                strange.append(handle)
+                if (seen := self._follower.unwatched(handle)) is not None:
+                    found[handle] = seen
+                else:
+                    strange.append(handle)
                 continue
             if self._follower.problem is not None and not one.settled:
                 raise self._follower.problem
@@ -155,12 +175,12 @@ class AzureMLBackend:
             return {}
         if one.steps is None:
             try:
-                one.steps = self._follower.steps(one)
+                self._follower.look(one)
             except NotFoundError:  # the run history does not know the job yet
                 return {}
             except RunnerError as error:
                 raise unavailable(error) from None
-        return one.steps
+        return one.steps or {}
 
     def wait(self, timeout: float) -> None:
         """Return when something may have changed; logs are copied in the background."""
