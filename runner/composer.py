@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import combinations
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from runner import tracking
 from runner.artifacts import LOGGED
-from runner.backends.base import Box, Task
+from runner.backends.base import Box, Member, Task, Whole
 from runner.errors import CapabilityError, SpecError
+from runner.model import Limits, Remote
 from runner.names import file_name
 from runner.snapshot import COLLECTED
 from runner.spec.values import human_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from runner.backends.base import Capabilities, Layout
     from runner.model import Step
+    from runner.plan import Plan, PlanStep
+    from runner.store import RunFolder
 
 _EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
 RESERVED_OUTPUTS = frozenset(COLLECTED)
@@ -86,20 +90,26 @@ def check_capabilities(step: Step, backend: str, capabilities: Capabilities) -> 
 def problems(step: Step, can: Capabilities) -> Iterator[tuple[str, str, str]]:
     """(what was asked for, why it cannot be had, the way out) of all that a backend cannot do."""
     limits, docker = step.limits, "--backend docker"
+    size = f"choose a compute (or resources.instance_type) of that size, or {docker}" if can.remote else docker
     if step.image is not None and not can.images:
         yield f"libs/--image {step.image}", "it runs in no image", f"{docker}, or install the libraries yourself"
     if limits.memory_bytes is not None and not can.memory:
-        yield f"memory {human_size(limits.memory_bytes)}", "it cannot hold a memory limit here", docker
+        yield f"memory {human_size(limits.memory_bytes)}", "it cannot hold a memory limit here", size
     if limits.cpus is not None and not can.cpus:
-        yield f"cpus {limits.cpus:g}", "it cannot hold a processor limit here", docker
+        yield f"cpus {limits.cpus:g}", "it cannot hold a processor limit here", size
     if limits.gpus is not None and not can.gpus:
-        yield f"gpus {limits.gpus}", "it cannot assign GPUs", "leave it out: the script sees all GPUs of this machine"
+        whose = "the compute has" if can.remote else "of this machine"
+        yield f"gpus {limits.gpus}", "it cannot assign GPUs", f"leave it out: the script sees all GPUs {whose}"
     if limits.shm_bytes is not None and not can.shm:
         yield "shm-size", "it cannot change /dev/shm", f"leave it out, or {docker}"
     if limits.ulimits and not can.ulimits:
         yield f"ulimit {', '.join(limits.ulimits)}", "it cannot set limits of processes", f"leave it out, or {docker}"
     if step.secrets and not can.secrets:
-        yield "secret", "it cannot pass secrets unseen", docker
+        vault = f"--secret {step.secrets[0]}=keyvault:[VAULT/]NAME, read in the job by its identity"
+        yield (
+            f"secret {', '.join(step.secrets)}", "it cannot pass secrets unseen",
+            f"{vault}; or {docker}" if can.remote else docker,
+        )  # fmt: skip
 
 
 def compose_task(
@@ -152,6 +162,58 @@ def compose_task(
         remote=step.remote,
         code=code if step.remote is not None else None,
     )
+
+
+def open_step(plan_step: PlanStep) -> Step:
+    """The step as it stands in a plan that is handed over whole: what others write, and what a sweep draws, left open."""
+    upstream = {
+        name: f"${{{{parent.jobs.{source.step}.outputs.{source.output}}}}}"
+        for name, source in plan_step.upstream.items()
+    }
+    drawn = {
+        name: f"${{{{search_space.{name}}}}}" for name in (plan_step.sweep.search_space if plan_step.sweep else ())
+    }
+    step = plan_step.step
+    return replace(step, inputs={**step.inputs, **upstream}, parameters={**step.parameters, **drawn})
+
+
+def compose_whole(
+    plan: Plan,
+    *,
+    run: str,
+    experiment: str,
+    store_id: str,
+    folder: RunFolder,
+    layout: Callable[[Box, Step], Layout],
+    code: Callable[[str | None], Path | None],
+    single_sweep: bool,
+) -> Task:
+    """The task that hands a plan over to a backend elsewhere.
+
+    Args:
+        run: the pipeline's; its steps' are `ROOT.STEP`. folder: of that run.
+        layout: of a step's inputs, outputs and files. code: the folder of a key of `Plan.code`.
+        single_sweep: the plan is one sweep job.
+    """
+
+    def member(each: PlanStep) -> Member:
+        place, step = folder.step(each.name).attempt(1), open_step(each)
+        task = compose_task(
+            step, run=f"{run}.{each.name}", experiment=experiment, number=1, store_id=store_id, secrets={},
+            box=Box(place.box), log=place.log, layout=layout(Box(place.box), step), code=code(each.code),
+        )  # fmt: skip
+        return Member(each.name, replace(task, inputs=each.step.inputs), each.upstream, each.sweep)
+
+    whole = Whole(
+        tuple(member(each) for each in plan.steps), plan.outputs, plan.continue_on_step_failure, plan.force_rerun,
+        single_sweep,
+    )  # fmt: skip
+    place = folder.attempt(1)
+    labels = {"runner.store": store_id, "runner.run": run, "runner.step": run, "runner.attempt": "1"}
+    return Task(
+        key=task_key(store_id, run, 1), argv=(), image=None, env={"RUNNER_EXPERIMENT": experiment}, inputs={}, outputs={},
+        secrets={}, limits=Limits(), box=Box(place.box), log=place.log, labels=labels, remote=Remote(), whole=whole,
+    )  # fmt: skip
 
 
 def _tracked(step: Step, seen: str, run: str, experiment: str) -> dict[str, str]:

@@ -37,7 +37,8 @@ class Draft:
     """A step whose image, code and data are still by name.
 
     argv: with `${{…}}` of its own inputs, outputs and search space left in. parameters: literal inputs as text.
-    publish: output → destination as written, `${{name}}` left in.
+    publish: output → destination as written, `${{name}}` left in. outputs: all of them, with what the step that uses the
+    component sets. foreign: the step is of a kind that only Azure ML runs; the command is then empty.
     """
 
     name: str
@@ -50,6 +51,8 @@ class Draft:
     compute: str | None = None
     sweep: SweepPlan | None = None
     display_name: str | None = None
+    outputs: Mapping[str, Output] = field(default_factory=dict)
+    foreign: Foreign | None = None
 
     @property
     def needs(self) -> frozenset[str]:
@@ -71,8 +74,11 @@ _Bound = str | Given | Upstream
 """What an input has become: text, something that is there already, or the output of another step."""
 
 
-def drafts(job: Job) -> Drafts:
+def drafts(job: Job, *, foreign: bool = False) -> Drafts:
     """The steps of a job.
+
+    Args:
+        foreign: kinds that only Azure ML runs become drafts too, instead of an error.
 
     Raises:
         SpecError: a reference that names nothing, a required input without a value, a cycle.
@@ -83,8 +89,10 @@ def drafts(job: Job) -> Drafts:
         case Graph():
             graph = job.component
         case Foreign():
-            raise job.component.where.error(f"a {job.component.kind} job is sent on to Azure ML as it is")
-    flat = _Flattener(graph.settings, job.compute)
+            if not foreign:
+                raise job.component.where.error(f"a {job.component.kind} job is sent on to Azure ML as it is")
+            return _foreign_job(job, job.component)
+    flat = _Flattener(graph.settings, job.compute, foreign=foreign)
     flat.graph(graph, _scope(graph.inputs, job.inputs, {}, graph.where), "", job.outputs)
     ends = dict(_ends(graph, ""))
     return Drafts(tuple(_ordered(flat.steps)), ends, graph.settings, single=False)
@@ -99,23 +107,35 @@ def _one(job: Job, component: Command | Sweep) -> Drafts:
     return Drafts(tuple(flat.steps), outputs, Settings(), single=isinstance(component, Command))
 
 
+def _foreign_job(job: Job, component: Foreign) -> Drafts:
+    draft = Draft(
+        "job", Command(where=component.where), (), compute=job.compute, display_name=job.display_name, foreign=component
+    )
+    return Drafts((draft,), {}, Settings(), single=True)
+
+
 class _Flattener:
     """Collects the steps of a pipeline and of those nested in it."""
 
-    def __init__(self, settings: Settings, compute: str | None) -> None:
+    def __init__(self, settings: Settings, compute: str | None, *, foreign: bool = False) -> None:
         self.steps: list[Draft] = []
+        self._foreign = foreign
         self._compute = settings.default_compute or compute
         self._datastore = settings.default_datastore or DEFAULT_DATASTORE
 
     def graph(self, graph: Graph, scope: Mapping[str, _Bound], prefix: str, outputs: Mapping[str, Output]) -> None:
         """outputs: settings of the graph's outputs from outside."""
-        given = {**graph.outputs, **{name: each for name, each in outputs.items() if each.path is not None}}
+        given = {name: _settled(graph.outputs.get(name), outputs.get(name)) for name in {**graph.outputs, **outputs}}
         for name, node in graph.nodes.items():
             component = node.component
-            if isinstance(component, Foreign):
+            if isinstance(component, Foreign) and not self._foreign:
                 raise node.where.error(f"a {component.kind} step is sent on to Azure ML as it is")
             bound = {each: self._bind(value, scope, graph, prefix, node) for each, value in node.inputs.items()}
             settings = {each: _setting(output, given) for each, output in node.outputs.items()}
+            if isinstance(component, Foreign):
+                passed = {key: value for key, value in bound.items() if value is not None}
+                self._add(f"{prefix}{name}", node, Command(where=node.where), passed, settings, foreign=component)
+                continue
             inner = _scope(_asked(component), {}, {k: v for k, v in bound.items() if v is not None}, node.where)
             if isinstance(component, Graph):
                 self.graph(component, inner, f"{prefix}{name}.", settings)
@@ -143,7 +163,20 @@ class _Flattener:
     ) -> None:
         """Add one step whose inputs are in `scope`."""
         command = component.trial if isinstance(component, Sweep) else component
-        searched = component.search_space if isinstance(component, Sweep) else {}
+        self._add(name, node, command, scope, outputs, sweep=component if isinstance(component, Sweep) else None)
+
+    def _add(
+        self,
+        name: str,
+        node: Node,
+        command: Command,
+        scope: Mapping[str, _Bound],
+        outputs: Mapping[str, Output],
+        *,
+        sweep: Sweep | None = None,
+        foreign: Foreign | None = None,
+    ) -> None:
+        searched = sweep.search_space if sweep else {}
         declared = {**command.outputs, **outputs}
         publish = {
             each: self._place(each, found)
@@ -154,14 +187,16 @@ class _Flattener:
             Draft(
                 name,
                 command,
-                _argv(command, {*scope, *searched}),
+                _argv(command, {*scope, *searched}) if foreign is None else (),
                 parameters={key: each for key, each in scope.items() if isinstance(each, str)},
                 data={key: each for key, each in scope.items() if isinstance(each, Given)},
                 upstream={key: each for key, each in scope.items() if isinstance(each, Upstream)},
                 publish=publish,
                 compute=node.compute or self._compute,
-                sweep=_sweep(component) if isinstance(component, Sweep) else None,
+                sweep=_sweep(sweep) if sweep is not None else None,
                 display_name=node.display_name,
+                outputs={each: _settled(command.outputs.get(each), outputs.get(each)) for each in declared},
+                foreign=foreign,
             )
         )
 
@@ -193,10 +228,20 @@ def _path(outputs: Mapping[str, Output], name: str) -> str | None:
     return outputs[name].path if name in outputs else None
 
 
+def _settled(declared: Output | None, setting: Output | None) -> Output:
+    """An output as the component declares it, with what the step that uses it sets."""
+    if declared is None or setting is None:
+        return setting or declared or Output()
+    path, mode, asset = setting.path or declared.path, setting.mode or declared.mode, setting.asset or declared.asset
+    return replace(declared, path=path, mode=mode, asset=asset)
+
+
 def _setting(output: Output, given: Mapping[str, Output]) -> Output:
     """A node's output setting, with the path of the pipeline's output that it is."""
-    if output.path is None and output.parent is not None and output.parent in given:
-        return Output(output.type, output.mode, given[output.parent].path, output.parent, output.asset)
+    outer = given.get(output.parent) if output.parent is not None else None
+    if output.path is None and outer is not None:
+        mode, asset = output.mode or outer.mode, output.asset or outer.asset
+        return Output(output.type, mode, outer.path, output.parent, asset)
     return output
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from runner.errors import CapabilityError, UsageError
+from runner.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from runner.backends.base import Backend
+    from runner.spec.config import Config
     from runner.store import Store
 
 BUILT_IN = ("process", "docker", "azureml")
 
 
-def open_backend(name: str, store: Store, target: Mapping[str, str] | None = None) -> Backend:  # noqa: ARG001 - azureml will
+def open_backend(name: str, store: Store, target: Mapping[str, str] | None = None) -> Backend:
     """The backend of that name.
 
     Args:
@@ -24,7 +27,7 @@ def open_backend(name: str, store: Store, target: Mapping[str, str] | None = Non
 
     Raises:
         UsageError: there is none of that name.
-        CapabilityError: it is known, but cannot be used yet.
+        CapabilityError: what it needs is not installed.
         UnavailableError: its engine cannot be reached.
     """
     match name:
@@ -37,12 +40,47 @@ def open_backend(name: str, store: Store, target: Mapping[str, str] | None = Non
 
             return DockerBackend(store)
         case "azureml":
-            raise CapabilityError(
-                "this version of runner cannot submit to Azure ML (azureml) yet: it runs scripts on this machine only",
-                "use --backend docker or process; and leave --compute out, or say --compute local",
-            )
+            from runner.backends.azureml.backend import AzureMLBackend
+            from runner.backends.azureml.target import Target
+
+            return AzureMLBackend(Target.from_json(target if target is not None else _found()))
         case _:
             return _installed(name, store)
+
+
+def _found() -> dict[str, str]:
+    """The workspace that the current folder and the environment name."""
+    from pathlib import Path
+
+    from runner.spec import config as configuration
+
+    here = Path.cwd()
+    return find_target("azureml", {}, lambda: configuration.load(here, os.environ), here)[0] or {}
+
+
+def find_target(
+    name: str, asked: Mapping[str, str], config: Callable[[], Config], start: Path
+) -> tuple[dict[str, str] | None, str]:
+    """What a new run on that backend keeps as its target, and a line that tells the user of it, or "".
+
+    Args:
+        asked: what the user said: any of `workspace`, `resource_group`, `subscription`, `auth`.
+        config: the settings that hold where the work is. start: its folder.
+
+    Raises:
+        UsageError, SpecError: as `runner.backends.azureml.workspace.find`.
+    """
+    if asked and name in {"process", "docker"}:
+        raise UsageError(
+            f"a workspace is Azure ML's, and backend {name} has none",
+            "leave --workspace, --resource-group, --subscription and --auth out, or say --backend azureml",
+        )
+    if name != "azureml":
+        return (dict(asked) or None), ""
+    from runner.backends.azureml.workspace import Asked, find
+
+    found = find(Asked(**asked), config(), os.environ, start)
+    return found.target.to_json(), found.told or ""
 
 
 def _installed(name: str, store: Store) -> Backend:

@@ -35,6 +35,7 @@ _COMMANDS = {
     "why": "reuse:why",
     "resume": "reuse:resume",
     "graph": "graph:graph",
+    "open": "elsewhere:open_",
     "cancel": "runs:cancel",
     "download": "runs:download",
     "delete": "runs:delete",
@@ -53,6 +54,10 @@ _GROUPS = {
     "pipeline": (
         "Pipelines under a name and a version. Registered, listed, described.",
         {"register": "pipeline:register", "list": "pipeline:list_", "show": "pipeline:show"},
+    ),
+    "compute": (
+        "What jobs on Azure ML can run on. Listed, described.",
+        {"list": "compute:list_", "show": "compute:show"},
     ),
     "libs": ("Libraries of files, images and this machine. Compared.", {"diff": "libs:diff"}),
 }

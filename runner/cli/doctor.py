@@ -8,15 +8,32 @@ from typing import Annotated
 import typer
 
 from runner import console
+from runner.cli import workspaces
+from runner.errors import UsageError
 
 _JSON = typer.Option("--json", help="Print JSON.")
 
 
-def doctor(json: Annotated[bool, _JSON] = False) -> int:
-    """Check this machine; what is missing comes with its fix. Exits 1 if something needed is missing."""
-    from runner.diagnosis import diagnose
+def doctor(
+    *,
+    backend: Annotated[
+        str | None, typer.Option(metavar="BACKEND", help="azureml: sign-in, workspace, computes, registry, instead.")
+    ] = None,
+    workspace: Annotated[str | None, workspaces.WORKSPACE] = None,
+    resource_group: Annotated[str | None, workspaces.RESOURCE_GROUP] = None,
+    subscription: Annotated[str | None, workspaces.SUBSCRIPTION] = None,
+    auth: Annotated[str | None, workspaces.AUTH] = None,
+    json: Annotated[bool, _JSON] = False,
+) -> int:
+    """Check this machine, or Azure ML; what is missing comes with its fix. Exits 1 if something needed is missing."""
+    from runner.diagnosis import diagnose, diagnose_azure
 
-    findings = diagnose()
+    asked = workspaces.said(workspace, resource_group, subscription, auth)
+    if backend not in {None, "docker", "process", "azureml"}:
+        raise UsageError(f"nothing is known of what backend {backend!r} needs", "expected --backend azureml, or none")
+    if asked and backend != "azureml":
+        raise UsageError("a workspace is Azure ML's", "say it too: runner doctor --backend azureml")
+    findings = diagnose_azure(asked or {}) if backend == "azureml" else diagnose()
     if json:
         console.result_json([asdict(finding) for finding in findings])
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runner import console
+from runner.cli import workspaces
 from runner.cli.opening import JSON, RUN, open_run
 from runner.errors import UsageError
 from runner.model import Status
@@ -69,13 +70,27 @@ def _after(text: str) -> str:
 
 
 def list_(
+    *,
     status: Annotated[str | None, typer.Option(metavar="S", help="Only runs of this status: Running, Failed …")] = None,
     experiment: Annotated[str | None, typer.Option(metavar="E", help="Only runs of this experiment.")] = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="At most so many, newest first.")] = 20,
     steps: Annotated[bool, typer.Option("--steps", help="The steps of pipelines too.")] = False,
+    backend: Annotated[
+        str | None, typer.Option(metavar="BACKEND", help="azureml: the jobs of the workspace, whoever submitted them.")
+    ] = None,
+    workspace: Annotated[str | None, workspaces.WORKSPACE] = None,
+    resource_group: Annotated[str | None, workspaces.RESOURCE_GROUP] = None,
+    subscription: Annotated[str | None, workspaces.SUBSCRIPTION] = None,
+    auth: Annotated[str | None, workspaces.AUTH] = None,
     json: Annotated[bool, JSON] = False,
 ) -> None:
     """Runs, newest first."""
+    asked = workspaces.said(workspace, resource_group, subscription, auth)
+    if backend is not None or asked:
+        from runner.cli import elsewhere
+
+        elsewhere.jobs(backend, asked, elsewhere.Wanted(status, experiment, limit, steps), json=json)
+        return
     from runner.store import Store
 
     store = Store()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runner import console
+from runner.cli import workspaces
 from runner.errors import UsageError
 from runner.spec import values
 
@@ -42,7 +43,8 @@ def submit(  # noqa: PLR0917 - the signature is the command line
         Path | None, typer.Option(metavar="DIR", help="The folder to take along (default: the script's).")
     ] = None,
     input: Annotated[  # noqa: A002
-        list[str] | None, typer.Option(metavar="NAME=PATH", help="A file or folder to read, as RUNNER_INPUT_NAME.")
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="A file or folder to read, as RUNNER_INPUT_NAME; on Azure also a URI."),
     ] = None,
     output: Annotated[
         list[str] | None, typer.Option(metavar="NAME[=DIR]", help="A folder to collect, RUNNER_OUTPUT_NAME.")
@@ -50,7 +52,10 @@ def submit(  # noqa: PLR0917 - the signature is the command line
     env: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A variable.")] = None,
     secret: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[=@FILE]", help="A secret: from the environment, a file, or a prompt."),
+        typer.Option(
+            metavar="NAME[=@FILE|=keyvault:[VAULT/]NAME]",
+            help="A secret: from the environment, a file, or a prompt; on Azure ML from Key Vault.",
+        ),
     ] = None,
     cpus: Annotated[str | None, typer.Option(metavar="N", help="Processors: 2, 0.5.")] = None,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory limit: 512m, 2g.")] = None,
@@ -79,34 +84,48 @@ def submit(  # noqa: PLR0917 - the signature is the command line
         str | None,
         typer.Option("--from", metavar="STEP", help="Of a pipeline: take over the last run up to this step."),
     ] = None,
+    registry: Annotated[
+        str | None, typer.Option(metavar="HOST[/PATH]", help="On Azure: the registry that the image is pushed to.")
+    ] = None,
+    instances: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of a job on Azure: on so many machines.")
+    ] = None,
+    workspace: Annotated[str | None, workspaces.WORKSPACE] = None,
+    resource_group: Annotated[str | None, workspaces.RESOURCE_GROUP] = None,
+    subscription: Annotated[str | None, workspaces.SUBSCRIPTION] = None,
+    auth: Annotated[str | None, workspaces.AUTH] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay, show the log, exit as the script did.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; start nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> int:
     """Run a script, a job or a pipeline. What follows `--` is the script's: runner submit train.R --wait -- --rounds 50."""
     from runner.api import parse_reason
+    from runner.cli import secret as secrets_given
     from runner.cli import submit_job
     from runner.model import Limits, RetryPolicy
     from runner.submission.script import Request, prepare
 
     show = Show(wait=wait, dry_run=dry_run, json=json)
+    target = workspaces.said(workspace, resource_group, subscription, auth)
     if submit_job.is_job(script):
         submit_job.refuse_options_of_scripts({
             "--libs": libs, "--image": image, "--code": code, "--input": input, "--output": output, "--env": env,
             "--cpus": cpus, "--memory": memory, "--gpus": gpus, "--shm-size": shm_size, "--timeout": timeout,
             "--retries": retries, "--retry-on": retry_on, "--": script_args,
         })  # fmt: skip
+        secrets = secrets_given.read(secret, values_too=not dry_run)
         named = submit_job.Named(
             backend, compute, None if name is None else values.run_name(name, "--name"), experiment, description,
-            _pairs(tag, "--tag", "K=V"), _secrets(secret, values_too=not dry_run),
+            _pairs(tag, "--tag", "K=V"), secrets.given, secrets.vaulted, target, registry,
         )  # fmt: skip
-        changes = submit_job.Changes(_sets(set_), config, force_rerun, from_)
+        changes = submit_job.Changes([*_sets(set_), *_machines(instances)], config, force_rerun, from_)
         return carry_out(lambda store: submit_job.prepared(str(script), named, changes, store, build=not dry_run), show)
     submit_job.refuse_options_of_jobs(
-        {"--set": set_, "--config": config, "--force-rerun": force_rerun, "--from": from_}
+        {"--set": set_, "--config": config, "--force-rerun": force_rerun, "--from": from_, "--instances": instances}
     )
     if libs is not None and image is not None:
         raise UsageError("--libs and --image both choose the image", "leave one of them out")
+    secrets = secrets_given.read(secret, values_too=not dry_run)
     request = Request(
         script=script,
         args=tuple(script_args),
@@ -115,10 +134,13 @@ def submit(  # noqa: PLR0917 - the signature is the command line
         libs=libs,
         image=image,
         code=code,
-        inputs={key: Path(path) for key, path in _pairs(input, "--input", "NAME=PATH").items()},
+        inputs={key: values.location(text) for key, text in _pairs(input, "--input", "NAME=PATH").items()},
         outputs=_outputs(output),
         env=_variables(env),
-        secrets=_secrets(secret, values_too=not dry_run),
+        secrets=secrets.given,
+        vaulted=secrets.vaulted,
+        target=target,
+        registry=registry,
         limits=Limits(
             cpus=None if cpus is None else values.cpus(cpus, "--cpus"),
             memory_bytes=None if memory is None else values.size(memory, "--memory"),
@@ -148,7 +170,7 @@ class Show:
 def carry_out(prepare: Callable[[Store], Prepared], show: Show) -> int:
     """Decide, then start (or with --dry-run show) what was decided; with --wait stay until the end."""
     from runner.store import Store
-    from runner.submission.accepting import accept
+    from runner.submission.accepting import accept, handed_over
     from runner.supervisor import ensure
 
     store = Store()
@@ -158,6 +180,7 @@ def carry_out(prepare: Callable[[Store], Prepared], show: Show) -> int:
             _preview(prepared, store, json=show.json)
             return 0
         run, gone = accept(prepared, store)
+        run = handed_over(store, run, gone, console.say)
     except KeyboardInterrupt as stop:
         if not stop.args:
             console.say("", "\ninterrupted; nothing was submitted")
@@ -176,7 +199,11 @@ def carry_out(prepare: Callable[[Store], Prepared], show: Show) -> int:
 def _preview(prepared: Prepared, store: Store, *, json: bool) -> None:
     from runner.submission.accepting import preview
 
-    if prepared.plan is None or json:
+    if prepared.target is not None and not json:
+        from runner.spec.jobwriter import written
+
+        console.result(written(preview(prepared, store)["request"]).rstrip())
+    elif prepared.plan is None or json:
         console.result_json(preview(prepared, store))
     else:
         from runner.graph import draw
@@ -275,44 +302,5 @@ def _outputs(texts: list[str] | None) -> dict[str, str | None]:
     return found
 
 
-def _secrets(texts: list[str] | None, *, values_too: bool) -> dict[str, str]:
-    """NAME (from the environment, else a prompt) or NAME=@FILE. A value in argv is refused: all users can see argv.
-
-    Args:
-        values_too: read the values; else only the names are looked at, as a dry run needs no more.
-    """
-    found: dict[str, str] = {}
-    for text in texts or ():
-        name, equals, source = text.partition("=")
-        if values.variable(name, "--secret") in found:
-            raise UsageError(f"--secret {name} is given twice")
-        if equals and not source.startswith("@"):
-            raise UsageError(
-                f"--secret {name}=…: a value on the command line can be seen by every user of this machine",
-                f"put it into the environment and say --secret {name}, or into a file and say --secret {name}=@FILE",
-            )
-        if not values_too:
-            found[name] = ""
-        else:
-            found[name] = _from_file(name, Path(source[1:])) if equals else _from_environment(name)
-    return found
-
-
-def _from_file(name: str, path: Path) -> str:
-    try:
-        return path.expanduser().read_text("utf-8").removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--secret {name}: cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _from_environment(name: str) -> str:
-    if (value := os.environ.get(name)) is not None:
-        return value
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"--secret {name}: there is no variable {name} in the environment",
-            f"set it, or give a file: --secret {name}=@FILE (on a terminal it is asked for)",
-        )
-    from getpass import getpass
-
-    return getpass(f"{name}: ")
+def _machines(instances: int | None) -> list[tuple[str, str]]:
+    return [] if instances is None else [("resources.instance_count", str(instances))]

@@ -32,7 +32,7 @@ _WAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Where a job goes and what its run is called."""
+    """Where a job goes and what its run is called. vaulted, target, registry: as of `runner.submission.script.Request`."""
 
     backend: str | None
     compute: str | None
@@ -41,6 +41,9 @@ class Named:
     description: str
     tags: Mapping[str, str]
     secrets: Mapping[str, str]
+    vaulted: Mapping[str, str]
+    target: Mapping[str, str] | None
+    registry: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,9 @@ def prepared(target: str, named: Named, changes: Changes, store: Store, *, build
         description=named.description,
         tags=named.tags,
         secrets=named.secrets,
+        vaulted=named.vaulted,
+        target=named.target,
+        registry=named.registry,
         force_rerun=changes.force_rerun,
         begin_at=changes.begin_at,
     )

@@ -12,8 +12,9 @@ from runner.engine.logindex import log_offset
 from runner.engine.loop import Engine
 from runner.engine.pool import Pools
 from runner.engine.step import NOT_RESPONDING_S, StepDriver
+from runner.engine.whole import WholeDriver
 
 __all__ = [
     "NOT_RESPONDING_S", "TICK_S", "Context", "Driver", "Engine", "GraphDriver", "Pools", "StepDriver",
-    "log_offset",
+    "WholeDriver", "log_offset",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from runner.engine.context import TICK_S, Context, Driver
 from runner.engine.graph import GraphDriver
 from runner.engine.publish import Publisher
 from runner.engine.step import StepDriver
+from runner.engine.whole import WholeDriver
 from runner.errors import StoreError, UnavailableError
 
 if TYPE_CHECKING:
@@ -34,10 +35,7 @@ class Engine:
         self._context = Context(store, backend, run, secrets, Publisher(publish))
         self._asked = 0.0
         self._vain = 0
-        self._driver: Driver = (
-            GraphDriver(self._context, run, store.plan(run)) if run.composed
-            else StepDriver(self._context, run, code=store.folder(run.name).code)
-        )  # fmt: skip
+        self._driver = _driver(self._context, run)
 
     def drive(self) -> Outcome:
         """Return when the run has ended, has been recorded as ended, and nothing of it is left on the backend."""
@@ -71,3 +69,11 @@ class Engine:
         self._vain = self._vain + 1 if time.monotonic() - before < _AT_ONCE_S else 0
         if self._vain > _VAIN:
             time.sleep(min(timeout, _VAIN_S))
+
+
+def _driver(context: Context, run: RunRow) -> Driver:
+    """What brings a run of this kind to its end on that backend."""
+    if not run.composed:
+        return StepDriver(context, run, code=context.store.folder(run.name).code)
+    plan = context.store.plan(run)
+    return WholeDriver(context, run, plan) if context.backend.capabilities.remote else GraphDriver(context, run, plan)

@@ -6,7 +6,7 @@ import errno
 import json
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -23,9 +23,10 @@ from runner.model import Reason, Status
 from runner.store import remove_tree, write_aside
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from runner.backends.base import Observation, Task
+    from runner.backends.base import Handle, Observation, Task
     from runner.engine.context import Context
     from runner.engine.publish import Copying
     from runner.model import Limits, Outcome, Step
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 NOT_RESPONDING_S = 30.0
 """Without contact for so long, a run is shown as NotResponding. It is not an end."""
 
-_BACKOFF_S = (0.2, 5.0)
+BACKOFF_S = (0.2, 5.0)
 _RETRY_PAUSE_S = (1.0, 60.0)
-_FORCE_AFTER_S = 10.0
+FORCE_AFTER_S = 10.0
 """After the grace, the bootstrapper has killed and written its record within this; else we kill it."""
 _HEARS_S = 5.0
 """A bootstrapper has started within this; a busy machine needs a second, an idle one 20 ms."""
@@ -51,7 +52,7 @@ _PASSING = frozenset({
 })  # fmt: skip
 """What may be over soon, so it is waited for. Any other error of the system would only come again, for ever."""
 
-_PHASES = {
+PHASES = {
     Phase.QUEUED: Status.QUEUED,
     Phase.PREPARING: Status.PREPARING,
     Phase.STARTING: Status.STARTING,
@@ -59,6 +60,17 @@ _PHASES = {
     Phase.FINALIZING: Status.FINALIZING,
     Phase.NOT_RESPONDING: Status.NOT_RESPONDING,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A step that somebody else submits and cancels.
+
+    handle: what the backend calls it. seen: the newest observation of it; None: the backend does not know it.
+    """
+
+    handle: Handle
+    seen: Callable[[], Observation | None]
 
 
 class _State(Enum):
@@ -77,18 +89,27 @@ class StepDriver:
     Args:
         run: its row. code: the folder that is copied for each attempt; None: none.
         step: what to run, its inputs in place; default: the row's.
+        attached: the step is part of a whole that the backend starts and stops itself; see `Attached`.
         clean_later: `outcome` is there as soon as it is recorded, and `advance` has to be called until `done` all the same.
     """
 
     def __init__(
-        self, context: Context, run: RunRow, *, code: Path | None, step: Step | None = None, clean_later: bool = False
+        self,
+        context: Context,
+        run: RunRow,
+        *,
+        code: Path | None,
+        step: Step | None = None,
+        clean_later: bool = False,
+        attached: Attached | None = None,
     ) -> None:
         self.outcome: Outcome | None = None
-        self._clean_later = clean_later
+        self._clean_later, self._attached = clean_later, attached
+        self._remote = context.backend.capabilities.remote
         self._context, self._run, self._code = context, run, code
         self._given = step or run.step
         self._store, self._backend = context.store, context.backend
-        self._status = run.status
+        self._status, self._note = run.status, run.note
         self._cancel_by: str | None = run.cancel_by
         self._why = ""
         self._cancel_seen: float | None = None
@@ -97,7 +118,7 @@ class StepDriver:
         self._timed_out = False
         self._running_since: float | None = None
         self._offline_since: float | None = None
-        self._pause = _BACKOFF_S[0]
+        self._pause = BACKOFF_S[0]
         self._not_before = 0.0
         self._number = 1
         self._folder: AttemptFolder = self._store.folder(run.name).attempt(1)
@@ -155,7 +176,7 @@ class StepDriver:
             if error.errno not in _PASSING:
                 raise
             return self._offline(f"waiting, the disk cannot be written: {error}")
-        self._offline_since, self._pause = None, _BACKOFF_S[0]
+        self._offline_since, self._pause = None, BACKOFF_S[0]
         return delay
 
     def _offline(self, why: str) -> float:
@@ -164,7 +185,7 @@ class StepDriver:
         if now - self._offline_since >= NOT_RESPONDING_S:
             with suppress(StoreError):
                 self._show(Status.NOT_RESPONDING, why)
-        self._pause = min(self._pause * 2, _BACKOFF_S[1])
+        self._pause = min(self._pause * 2, BACKOFF_S[1])
         self._not_before = now + self._pause
         return self._pause
 
@@ -187,6 +208,8 @@ class StepDriver:
 
     def _submit(self) -> float:
         task = self._compose()
+        if self._attached is not None:
+            return self._attach(task, self._attached)
         if self._recovered or self._task is not None:
             # A killed supervisor may have submitted it without recording so, and so may a call that found no answer.
             self._handle = self._handle or self._backend.find(task)
@@ -203,8 +226,7 @@ class StepDriver:
         self._show(Status.PREPARING)
         self._store.begin_attempt(self._run, self._number)
         try:
-            artifacts.prepare(task.box, self._code, dict(self._given.outputs))
-            tracking.prepare(task.box.tracking, seen=task.tracking, run=self._run.name, experiment=self._run.experiment)
+            self._prepare(task)
             self._show(Status.STARTING)
             self._handle = self._backend.submit(task)
         except (UnavailableError, StoreError):
@@ -218,6 +240,22 @@ class StepDriver:
                 raise
             return self._fail_early(verdict.start_failed(str(error)))
         self._store.set_handle(self._run, self._number, self._handle)
+        return self._in_flight(task)
+
+    def _prepare(self, task: Task) -> None:
+        """Make the box. Of a backend elsewhere it receives what comes back, and the code goes there by itself."""
+        artifacts.prepare(task.box, None if self._remote else self._code, dict(self._given.outputs))
+        if not self._remote:
+            tracking.prepare(task.box.tracking, seen=task.tracking, run=self._run.name, experiment=self._run.experiment)
+
+    def _attach(self, task: Task, attached: Attached) -> float:
+        """Take up what the backend has begun. The box is there before the attempt is, so it is there after a kill too."""
+        if not self._recovered:
+            self._prepare(task)
+            self._store.begin_attempt(self._run, self._number)
+        self._handle = attached.handle
+        self._store.set_handle(self._run, self._number, self._handle)
+        self._backend.watch(task, self._handle)
         return self._in_flight(task)
 
     def _compose(self) -> Task:
@@ -253,7 +291,7 @@ class StepDriver:
     def _observe(self) -> float:
         assert self._task is not None  # noqa: S101 - the state says so
         assert self._handle is not None  # noqa: S101
-        seen = self._backend.poll([self._handle])[self._handle]
+        seen = self._attached.seen() if self._attached else self._backend.poll([self._handle])[self._handle]
         self._index_log()
         if seen is None or seen.phase is Phase.ENDED:
             self._seen = seen
@@ -262,7 +300,7 @@ class StepDriver:
         self._note_running(seen)
         self._press(self._task, self._handle, seen)
         if self._asked_at is None:
-            self._show(_PHASES[seen.phase])
+            self._show(PHASES[seen.phase], seen.note)
         elif self._status is Status.NOT_RESPONDING:
             self._show(Status.RUNNING if self._timed_out else Status.CANCEL_REQUESTED)
         return TICK_S
@@ -277,6 +315,11 @@ class StepDriver:
     def _press(self, task: Task, handle: str, seen: Observation) -> None:
         """Carry out a cancel, and the timeouts that the bootstrapper cannot keep or did not keep."""
         now = time.monotonic()
+        if self._attached is not None:  # whoever holds the whole asks, and the service keeps the limits
+            if self._asked_at is None and self._cancel_asked():
+                self._show(Status.CANCEL_REQUESTED)
+                self._asked_at = now
+            return
         limit, grace = task.limits.timeout_s, task.limits.grace_s
         if self._asked_at is None and self._cancel_asked() and self._hears(task, seen, now):
             self._ask(handle, now)
@@ -286,7 +329,7 @@ class StepDriver:
                 self._timed_out = True
                 self._ask(handle, now)
         if self._asked_at is not None and not self._forced:
-            patience = grace + (_FORCE_AFTER_S if seen.bootstrapped else 0.0)
+            patience = grace + (FORCE_AFTER_S if seen.bootstrapped else 0.0)
             if now - self._asked_at >= patience:
                 self._backend.cancel(handle, force=True)
                 self._forced = True
@@ -297,7 +340,7 @@ class StepDriver:
         It writes its record right after it has blocked them. One that cannot write is asked after 5 s all the same.
         """
         self._cancel_seen = self._cancel_seen or now
-        if not seen.bootstrapped or now - self._cancel_seen > _HEARS_S:
+        if self._remote or not seen.bootstrapped or now - self._cancel_seen > _HEARS_S:
             return True
         return (read_record(task.box.record) or {}).get("attempt") == task.key
 
@@ -369,7 +412,7 @@ class StepDriver:
         seen = self._seen or Observation(Phase.ENDED, lost=True)
         # An attempt that ended by itself while a cancel was on its way is judged by its record (row 10); one that did
         # not end by itself was canceled, even where our own signal came too late (an engine that was away).
-        pressed = self._asked_at is not None or self._recovered or seen.lost
+        pressed = self._asked_at is not None or self._recovered or seen.lost or self._attached is not None
         pressed |= recorded is not None and recorded.reason is Reason.CANCELED
         by = self._cancel_by if pressed and self._cancel_asked(now=True) else None
         intent = verdict.Intent(by, limit if self._timed_out else None, limit)
@@ -430,11 +473,11 @@ class StepDriver:
 
     def _show(self, status: Status, note: str = "") -> None:
         """Record the status if it changed, with the next commit (0.3 ms each) or before the loop waits."""
-        if status is self._status and not note:
+        if (status, note) == (self._status, self._note):
             return
         started = time.time() if status is Status.RUNNING else None
         self._store.set_status(self._run, status, note=note, started=started, soon=True)
-        self._status = status
+        self._status, self._note = status, note
 
     def _index_log(self) -> None:
         """Note how long the log is now, for `logs --since`."""

@@ -65,7 +65,7 @@ def load(start: Path, environ: Mapping[str, str], explicit: Path | None = None) 
         SpecError: a file that was named is missing, or anything wrong in one, with file, line and key.
     """
     named = explicit or (Path(environ["RUNNER_CONFIG"]) if environ.get("RUNNER_CONFIG") else None)
-    project = named or _upward(start.absolute())
+    project = named or upward(start.absolute(), FILE)
     user = _user_file(environ)
     if user is not None and project is not None and _same(user, project):
         named = project
@@ -116,9 +116,9 @@ def _refuse_foreign(project: Path) -> None:
     )
 
 
-def _upward(start: Path) -> Path | None:
-    """The first runner.yaml from `start` up. A folder above it that everyone may write to (/tmp) ends the search:
-    a file that a stranger put there would decide where images and logins go."""
+def upward(start: Path, name: str) -> Path | None:
+    """The first file of that name from the absolute folder `start` up. A folder above it that everyone may write to (/tmp)
+    ends the search: a file that a stranger put there would decide where images, code and logins go."""
     for folder in (start, *start.parents):
         try:
             shared = bool(folder.stat().st_mode & stat.S_IWOTH)
@@ -126,8 +126,8 @@ def _upward(start: Path) -> Path | None:
             continue
         if shared and folder != start:
             return None
-        if (folder / FILE).is_file():
-            return folder / FILE
+        if (folder / name).is_file():
+            return folder / name
     return None
 
 

@@ -11,6 +11,9 @@ from typing import Literal
 from runner.job import NOWHERE, DataType, Where
 
 BackendName = Literal["docker", "process", "azureml"]
+AzureAuth = Literal["default", "cli", "browser", "device", "sp", "msi"]
+"""default: `DefaultAzureCredential`. The others force one: the `az` command's login, a browser, a code typed elsewhere, a
+service principal (AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET), a managed identity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +75,13 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The Azure ML workspace that the azureml backend uses. `origin.named` says whether it is the user's own choice."""
+    """The Azure ML workspace that the azureml backend uses. `origin.named` says whether it is the user's own choice.
+
+    auth: how to sign in there; None: not said.
+    """
 
     subscription: str
     resource_group: str
     name: str
+    auth: AzureAuth | None = None
     origin: Origin = field(default_factory=Origin, compare=False)

@@ -12,7 +12,7 @@ from runner.errors import SpecError
 from runner.job import DataType, Where
 from runner.spec import values
 from runner.spec.credentials import login_in
-from runner.spec.mappings import BackendName, ComponentFile, Compute, Location, Mapped, Origin, Workspace
+from runner.spec.mappings import AzureAuth, BackendName, ComponentFile, Compute, Location, Mapped, Origin, Workspace
 from runner.spec.yamldoc import dotted, nearest
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _SIGNED = re.compile(r"[?&](sig|x-amz-signature|x-goog-signature)=", re.IGNORECA
 _ENVIRONMENT = ("image", "libs", "local")
 _COMPUTE = ("backend", "cpus", "memory", "instances")
 _WORKSPACE = ("subscription", "resource_group", "name")
+_AUTHS = get_args(AzureAuth)
 _DATA_TYPES = tuple(str(kind) for kind in DataType if not kind.literal)
 
 
@@ -146,14 +147,18 @@ class _Reader:
             return None
         path = ("workspace",)
         try:
-            settings = self._mapping(path, given, _WORKSPACE, "{subscription: …, resource_group: …, name: …}")
+            settings = self._mapping(
+                path, given, (*_WORKSPACE, "auth"), "{subscription: …, resource_group: …, name: …}"
+            )
             if missing := [key for key in _WORKSPACE if key not in settings]:
                 raise self.document.error(path, f"no {' and no '.join(missing)}")
             subscription, group, name = (self._text((*path, key), settings[key]) for key in _WORKSPACE)
+            if (auth := settings.get("auth")) is not None and auth not in _AUTHS:
+                raise self._choice((*path, "auth"), auth, _AUTHS)
         except SpecError as error:
             self.errors.append(error)
             return None
-        return Workspace(subscription, group, name, self._origin(path))
+        return Workspace(subscription, group, name, auth, self._origin(path))
 
     def _origin(self, path: KeyPath) -> Origin:
         where = Where(self.document.file, self.document.line(path), dotted(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.errors import SpecError
@@ -22,7 +23,18 @@ _LONGEST_S = 1e9
 """31 years; beyond it timers overflow."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _RUN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+KEY_VAULT = "keyvault:"
+"""What a secret's name in Key Vault begins with here."""
+_VAULTED = re.compile(rf"{KEY_VAULT}(?:[A-Za-z][A-Za-z0-9-]{{1,22}}[A-Za-z0-9]/)?[A-Za-z0-9-]{{1,127}}")
+
+
+def location(given: str | Path) -> Path | str:
+    """A path of this machine, or a URI as it is: text with a scheme, unless a file of that name is there."""
+    if isinstance(given, str) and _SCHEME.match(given) and not Path(given).exists():
+        return given
+    return Path(given)
 
 
 def size(text: str, key: str) -> int:
@@ -125,6 +137,21 @@ def variable(text: str, key: str) -> str:
         raise SpecError(f"{text!r} is not a variable's name", "expected letters, digits and _", key=key)
     if text.startswith("RUNNER_"):
         raise SpecError(f"{text} is set by runner itself", "choose a name that does not begin with RUNNER_", key=key)
+    return text
+
+
+def key_vault(text: str, key: str) -> str:
+    """`keyvault:[VAULT/]NAME`: a secret of Azure's Key Vault, by its name; without a vault that of the workspace.
+
+    Raises:
+        SpecError: no such name can be there.
+    """
+    if not _VAULTED.fullmatch(text):
+        raise SpecError(
+            f"{text!r} names no secret of Key Vault",
+            "expected keyvault:NAME or keyvault:VAULT/NAME, each of letters, digits and - (no address, no version)",
+            key=key,
+        )
     return text
 
 

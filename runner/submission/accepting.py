@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import select
+import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner import composer, snapshot
 from runner.backends import open_backend
 from runner.backends.base import Box
 from runner.errors import ConflictError
-from runner.supervisor import launch
+from runner.supervisor import ensure, launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 WHOLE = ""
 """The name of the code folder of a run that is one step."""
+
+_LOOK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +102,56 @@ def accept(prepared: Prepared, store: Store, name: str | None = None) -> tuple[R
         raise
 
 
-def preview(prepared: Prepared, store: Store) -> dict[str, object]:
-    """What submitting would do: the plan or step, and exactly what the backend would be sent. Nothing is started."""
+def handed_over(store: Store, run: RunRow, gone: int, say: Say) -> RunRow:
+    """Wait until the service elsewhere has the run, so that this machine may be switched off; or until the run has ended.
+
+    Args:
+        gone: tells the end of the run's supervisor, as from `accept`; another is started if it dies.
+
+    Raises:
+        KeyboardInterrupt: with the run's name as its argument; it goes on.
+    """
+    if store.folder(run.name).read_target() is None:
+        return run
+    say("submit", "code, data and job are on their way …")
+    try:
+        while True:
+            row = store.get(run.name)
+            attempts = store.attempts(row)
+            if row.status.terminal:
+                return row
+            if attempts and attempts[0].handle is not None:
+                say("submit", f"accepted as {attempts[0].handle}")
+                return row
+            if select.select([gone], [], [], _LOOK_S)[0]:
+                ensure(store, row)
+                time.sleep(_LOOK_S)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(run.name) from None
+
+
+def preview(prepared: Prepared, store: Store) -> dict[str, Any]:
+    """What submitting would do: the plan or step, and exactly what the backend would be sent. Nothing is started.
+
+    A plan has `requests`, one for each step; on a backend elsewhere, and where there is one step, it is one `request`.
+    """
     backend = open_backend(prepared.backend, store, prepared.target)
     try:
-        rendered = {step.name: render(backend, step, store, prepared.name) for step in _steps(prepared)}
+        if prepared.plan is not None and backend.capabilities.remote:
+            rendered = dict(_whole(backend, prepared, prepared.plan, store))
+        else:
+            code = prepared.codes[WHOLE].folder if prepared.plan is None and WHOLE in prepared.codes else None
+            rendered = {step.name: render(backend, step, store, prepared.name, code=code) for step in _steps(prepared)}
     finally:
         backend.close()
     codes = {
         key: {"folder": str(each.folder), "files": len(each.snapshot.files), "bytes": each.snapshot.size}
         for key, each in prepared.codes.items()
     }
-    head: dict[str, object] = {"backend": prepared.backend}
+    head: dict[str, Any] = {"backend": prepared.backend}
     if prepared.plan is not None:
-        return {**head, "code": codes, "plan": prepared.plan.to_json(), "requests": rendered}
+        requests = {"request" if backend.capabilities.remote else "requests": rendered}
+        return {**head, "code": codes, "plan": prepared.plan.to_json(), **requests}
     return {
         **head,
         "image": prepared.step.image,
@@ -129,24 +169,32 @@ def _steps(prepared: Prepared) -> Iterator[Step]:
     for each in prepared.plan.steps:
         # Where an upstream step will have put its output is not known yet; that it is its output is.
         expected = {name: f"/upstream/{source.step}/{source.output}" for name, source in each.upstream.items()}
-        searched = each.sweep.search_space if each.sweep else {}
-        drawn = {name: f"${{{{search_space.{name}}}}}" for name in searched}
-        yield replace(
-            each.step,
-            name=each.name,
-            inputs={**each.step.inputs, **expected},
-            parameters={**each.step.parameters, **drawn},
-        )
+        step = composer.open_step(each)
+        yield replace(step, name=each.name, inputs={**step.inputs, **expected})
 
 
-def render(backend: Backend, step: Step, store: Store, name: str | None) -> Mapping[str, object]:
-    """What the backend would be sent for the first attempt."""
+def _whole(backend: Backend, prepared: Prepared, plan: Plan, store: Store) -> Mapping[str, object]:
+    """What a backend elsewhere would be sent for the whole plan."""
+    name = prepared.name or "dry-run"
+    codes = {key: each.folder for key, each in prepared.codes.items()}
+    task = composer.compose_whole(
+        plan, run=name, experiment=prepared.experiment, store_id=store.id, folder=store.folder(name),
+        layout=lambda box, step: backend.layout(box, step.inputs, step.outputs, step.files),
+        code=lambda key: None if key is None else codes[key], single_sweep=prepared.kind == "sweep",
+    )  # fmt: skip
+    return backend.render(task)
+
+
+def render(
+    backend: Backend, step: Step, store: Store, name: str | None, *, code: Path | None = None
+) -> Mapping[str, object]:
+    """What the backend would be sent for the first attempt. code: see `Task.code`."""
     folder = store.folder(name or "dry-run").attempt(1)
     box = Box(folder.box)
     task = composer.compose_task(
         step, run=name or "dry-run", experiment="", number=1, store_id=store.id,
         secrets=dict.fromkeys(step.secrets, ""), box=box, log=folder.log,
-        layout=backend.layout(box, step.inputs, step.outputs, step.files),
+        layout=backend.layout(box, step.inputs, step.outputs, step.files), code=code,
     )  # fmt: skip
     return backend.render(task)
 

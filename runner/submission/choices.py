@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runner.errors import SpecError, UnavailableError, UsageError
+from runner.backends import find_target, open_backend
+from runner.errors import CapabilityError, SpecError, UnavailableError, UsageError
 from runner.spec.values import human_size
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from runner.backends.base import Backend
     from runner.model import Step
+    from runner.spec.config import Config
+    from runner.store import Store
     from runner.submission.accepting import Say
 
 _LEAST_MEMORY = 6 * 1024**2
@@ -43,6 +51,41 @@ def choose_backend(backend: str | None, compute: str | None, say: Say) -> str:
         return "docker"
     say("backend", f"process  ({reason if status == 0 else f'the engine answers {status}'}; --backend to choose)")
     return "process"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Where a new run is to go. target, config, start: see `runner.backends.find_target`."""
+
+    backend: str
+    target: Mapping[str, str] | None
+    config: Callable[[], Config]
+    start: Path
+
+
+def opened(asked: Asked, store: Store, say: Say) -> tuple[Backend, Mapping[str, str] | None]:
+    """The backend of a new run, and what the run keeps to reach it again (`Prepared.target`).
+
+    Raises:
+        UsageError, SpecError, UnavailableError, CapabilityError: it cannot be used.
+    """
+    target, told = find_target(asked.backend, asked.target or {}, asked.config, asked.start)
+    if told:
+        say("workspace", told)
+    return open_backend(asked.backend, store, target), target
+
+
+def check_vaulted(vaulted: Mapping[str, str], backend: Backend) -> None:
+    """Refuse secrets by reference where no job could read them.
+
+    Raises:
+        CapabilityError: naming them.
+    """
+    if vaulted and not backend.capabilities.remote:
+        raise CapabilityError(
+            f"--secret {next(iter(vaulted))}=keyvault:…: backend {backend.name} reads no vault; nothing was started",
+            f"give the value: export it, and say --secret {next(iter(vaulted))}",
+        )
 
 
 def check_limits(step: Step) -> None:

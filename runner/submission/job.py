@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner import codes, data, environments, registered
-from runner.backends import open_backend
 from runner.data.mltable import evaluated
 from runner.drafts import drafts
 from runner.errors import SpecError, UsageError
@@ -18,9 +17,9 @@ from runner.model import Step
 from runner.plan import Plan, PlanStep, Pool
 from runner.spec import config as configuration
 from runner.spec import names
-from runner.submission import refusing
+from runner.submission import elsewhere, images, refusing
 from runner.submission.accepting import WHOLE, CodeFolder, Prepared
-from runner.submission.choices import check_arguments, check_limits, choose_backend
+from runner.submission.choices import Asked, check_arguments, check_limits, check_vaulted, choose_backend, opened
 from runner.submission.resuming import begun_at
 from runner.submission.settling import Settled, settle
 
@@ -46,6 +45,7 @@ class JobRequest:
     """A job, what its names mean, and what the user said beside it.
 
     compute: where all of it is to run. begin_at: the step before which everything is taken over from the last run.
+    vaulted, target, registry: as of `runner.submission.script.Request`.
     """
 
     job: Job
@@ -59,6 +59,9 @@ class JobRequest:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     force_rerun: bool = False
     begin_at: str | None = None
+    vaulted: Mapping[str, str] = field(default_factory=dict)
+    target: Mapping[str, str] | None = None
+    registry: str | None = None
 
 
 def loaded(
@@ -100,18 +103,24 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
     """
     job = request.job
     name = _backend(request, say)
-    backend = open_backend(name, store)
+    start = job.file.parent if job.file else Path.cwd()
+    backend, target = opened(Asked(name, request.target, lambda: request.config, start), store, say)
     try:
+        remote = backend.capabilities.remote
         for warning in job.warnings:
-            say("note", warning)
-        if job.problems:
-            raise refusing.refusal(job, name, map(refusing.of_problem, job.problems))
-        found = drafts(job)
+            if not remote or "has no effect" not in warning:
+                say("note", warning)
+        check_vaulted(request.vaulted, backend)
+        wrong = list(elsewhere.problems(job)) if remote else job.problems
+        if wrong:
+            raise refusing.refusal(job, name, map(refusing.of_problem, wrong))
+        found = drafts(job, foreign=remote)
         settled = settle(request, found, backend)
-        steps = _steps(request, settled, backend, store, say, build=build)
+        make = _steps_elsewhere if remote else _steps
+        steps = make(request, settled, backend, store, say, build=build)
     finally:
         backend.close()
-    prepared = _prepared(request, found, settled, steps, name)
+    prepared = replace(_prepared(request, found, settled, steps, name), target=target)
     if request.begin_at is None:
         return prepared
     if prepared.plan is None:
@@ -185,6 +194,63 @@ def _steps(
         tuple(made),
         dict(taken.values()),
         {image.id: image.name for image in images if image is not None},
+    )
+
+
+def _steps_elsewhere(
+    request: JobRequest, settled: Sequence[Settled], backend: Backend, store: Store, say: Say, *, build: bool
+) -> _Steps:
+    """Build, push, read: each thing once. Data stays where it is; what is of this machine is uploaded with the job."""
+    taken = _codes(settled, store, say)
+    pushing = images.Pushing(request.registry, images.registry_of(backend), request.config, say, build)
+    ours = [each for each in settled if each.draft.foreign is None]
+    wanted = [images.stays(each.environment, request.config, say) for each in ours]
+    if build:
+        environments_there = {each.draft.name: of.reference for each, of in zip(ours, wanted, strict=True) if of}
+        elsewhere.check(backend, [
+            Step(each.draft.name, (), remote=replace(each.remote, environment=environments_there.get(each.draft.name)))
+            for each in settled if each.remote is not None
+        ])  # fmt: skip
+    named = dict(zip((each.draft.name for each in ours), images.resolve_all(wanted, pushing), strict=True))
+    environs = [named.get(each.draft.name) for each in settled]
+    made = [_step_elsewhere(request, each, taken, of) for each, of in zip(settled, environs, strict=True)]
+    shown = {images.reference(each): each.shown for each in environs if each is not None}
+    return _Steps(tuple(made), dict(taken.values()), shown)
+
+
+def _step_elsewhere(
+    request: JobRequest,
+    each: Settled,
+    taken: Mapping[Code, tuple[str, codes.Taken]],
+    environs: images.Environs | None,
+) -> PlanStep:
+    draft, command, remote = each.draft, each.draft.command, each.remote
+    assert remote is not None  # noqa: S101 - the backend is remote
+    step = Step(
+        name=draft.name.rpartition(".")[2],
+        argv=draft.argv,
+        image=images.reference(environs) if environs is not None else None,
+        env=dict(command.variables),
+        inputs={name: str(given["path"]) for name, given in remote.inputs.items() if name not in draft.upstream},
+        outputs=dict.fromkeys(draft.outputs),
+        secrets=tuple(request.secrets),
+        limits=each.limits,
+        retry=command.retry,
+        parameters=draft.parameters,
+        files=tuple(name for name, output in draft.outputs.items() if output.type is DataType.URI_FILE),
+        remote=replace(remote, environment=environs.member) if environs is not None else remote,
+    )
+    check_limits(step)
+    check_arguments(step)
+    return PlanStep(
+        name=draft.name,
+        step=step,
+        upstream=draft.upstream,
+        code=taken[command.code][0] if command.code else None,
+        compute=remote.compute,
+        reusable=command.deterministic,
+        sweep=draft.sweep,
+        display_name=draft.display_name,
     )
 
 

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner import composer, environments, snapshot
-from runner.backends import open_backend
+from runner.data.place import without_login
 from runner.errors import (
     CodeFolderError,
     NotFoundError,
     UsageError,
 )
-from runner.model import Limits, RetryPolicy, Step
+from runner.job import DataType, Where
+from runner.model import Limits, Remote, RetryPolicy, Step
+from runner.spec import config as configuration
+from runner.submission import elsewhere, images
 from runner.submission.accepting import WHOLE, CodeFolder, Prepared, render
-from runner.submission.choices import check_arguments, check_limits, choose_backend
+from runner.submission.choices import Asked, check_arguments, check_limits, check_vaulted, choose_backend, opened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from runner.backends.base import Backend
+    from runner.job import Environment
     from runner.store import Store
     from runner.submission.accepting import Say
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the user asked for, as typed but checked: paths exist, sizes are bytes, durations seconds."""
+    """What the user asked for, as typed but checked: paths exist, sizes are bytes, durations seconds.
+
+    inputs: a path of this machine, or a URI as text, for a backend elsewhere. vaulted: see `runner.model.Remote.secrets`.
+    target: which workspace, as far as the user said: any of `workspace`, `resource_group`, `subscription`, `auth`.
+    registry: HOST[/PATH] that an image is pushed to.
+    """
 
     script: Path
     args: tuple[str, ...] = ()
@@ -36,7 +47,7 @@ class Request:
     libs: Path | None = None
     image: str | None = None
     code: Path | None = None
-    inputs: Mapping[str, Path] = field(default_factory=dict)
+    inputs: Mapping[str, Path | str] = field(default_factory=dict)
     outputs: Mapping[str, str | None] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -46,6 +57,9 @@ class Request:
     experiment: str | None = None
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    vaulted: Mapping[str, str] = field(default_factory=dict)
+    target: Mapping[str, str] | None = None
+    registry: str | None = None
 
 
 def prepare(request: Request, store: Store, say: Say, *, build: bool = True) -> Prepared:
@@ -62,14 +76,17 @@ def prepare(request: Request, store: Store, say: Say, *, build: bool = True) -> 
     if request.libs is not None:
         _kind_of(request.libs, "libs file")
     backend_name = choose_backend(request.backend, request.compute, say)
-    backend = open_backend(backend_name, store)
+    asked = Asked(backend_name, request.target, lambda: configuration.load(root, os.environ), root)
+    backend, target = opened(asked, store, say)
     try:
+        check_vaulted(request.vaulted, backend)
+        can = backend.capabilities
         step = Step(
             name=script.stem,
             argv=(relative, *request.args),
             image=request.image or (str(request.libs) if request.libs else None),
             env=dict(request.env),
-            inputs={name: str(_input(name, path)) for name, path in request.inputs.items()},
+            inputs={name: _input(name, given, remote=can.remote) for name, given in request.inputs.items()},
             outputs={name: _output(name, folder) for name, folder in request.outputs.items()},
             secrets=tuple(request.secrets),
             limits=request.limits,
@@ -77,29 +94,69 @@ def prepare(request: Request, store: Store, say: Say, *, build: bool = True) -> 
         )
         check_limits(step)
         composer.check_names(step)
-        composer.check_capabilities(step, backend_name, backend.capabilities)
+        composer.check_capabilities(step, backend_name, can)
         check_arguments(step)
         taken = _snapshot(request, script, root, relative, store)
         _check_places(step, taken)
         for note in taken.notes:
             say("note", note)
-        image_names = {}
-        if backend.capabilities.images:
-            wanted = environments.beside(script, request.image, request.libs, say)
-            image = environments.resolve(wanted, say, build=build)
-            step, image_names = replace(step, image=image.id), {image.id: image.name}
-            if step.secrets:
-                # Whether this very image can take secrets shows in the request, and has to show before anything starts.
-                render(backend, step, store, request.name)
-        elif (script.parent / "libs.yaml").is_file():
-            say("note", f"libs.yaml beside the script is not used: backend {backend_name} runs in no image")
+        making = _Making(request, script, backend, say, build)
+        step, image_names = making.elsewhere(step) if can.remote else making.here(step, store)
     finally:
         backend.close()
     experiment = request.experiment or root.name or "default"
     return Prepared(
         relative, step, backend_name, image_names, {WHOLE: CodeFolder(root, taken)}, experiment, name=request.name,
-        description=request.description, tags=request.tags, secrets=request.secrets,
+        description=request.description, tags=request.tags, secrets=request.secrets, target=target,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """Gives a step its image, which is pulled, built or pushed if `build`: the step, and what to call the image."""
+
+    request: Request
+    script: Path
+    backend: Backend
+    say: Say
+    build: bool
+
+    def here(self, step: Step, store: Store) -> tuple[Step, dict[str, str]]:
+        """For a backend on this machine."""
+        if not self.backend.capabilities.images:
+            if (self.script.parent / "libs.yaml").is_file():
+                self.say(
+                    "note", f"libs.yaml beside the script is not used: backend {self.backend.name} runs in no image"
+                )
+            return step, {}
+        image = environments.resolve(self._wanted(), self.say, build=self.build)
+        step = replace(step, image=image.id)
+        if step.secrets:
+            # Whether this very image can take secrets shows in the request, and has to show before anything starts.
+            render(self.backend, step, store, self.request.name)
+        return step, {image.id: image.name}
+
+    def elsewhere(self, step: Step) -> tuple[Step, dict[str, str]]:
+        """For a backend elsewhere."""
+        request = self.request
+        config = configuration.load(self.script.parent, os.environ)
+        pushing = images.Pushing(request.registry, images.registry_of(self.backend), config, self.say, self.build)
+        wanted = self._wanted()
+        remote = Remote(
+            wanted.reference if wanted else None,
+            request.compute,
+            {name: {"type": str(elsewhere.kind_of(path)), "path": path} for name, path in step.inputs.items()},
+            {name: {"type": str(DataType.URI_FOLDER)} for name in step.outputs},
+            secrets=dict(request.vaulted),
+        )
+        if self.build:
+            elsewhere.check(self.backend, [replace(step, remote=remote)])
+        environs = images.resolve_all([wanted], pushing)[0]
+        named = images.reference(environs)
+        return replace(step, image=named, remote=replace(remote, environment=environs.member)), {named: environs.shown}
+
+    def _wanted(self) -> Environment | None:
+        return environments.beside(self.script, self.request.image, self.request.libs, self.say)
 
 
 # -- decisions ------------------------------------------------------------------------------------------------------
@@ -205,9 +262,18 @@ def _check_places(step: Step, taken: snapshot.Snapshot) -> None:
                 )
 
 
-def _input(name: str, path: Path) -> Path:
-    _kind_of(path, f"file or folder for --input {name}")
-    return _absolute(path)
+def _input(name: str, given: Path | str, *, remote: bool) -> str:
+    """The absolute path, or the URI as it is; what is uploaded must be nothing that no job may be given."""
+    if isinstance(given, str):
+        if not remote:
+            raise UsageError(
+                f"--input {name}={without_login(given)}: a script on this machine is given files and folders",
+                "write a job file (docs/jobs.md), which takes addresses too, or download it first",
+            )
+        return elsewhere.located(given, Where(key=f"--input {name}"))
+    _kind_of(given, f"file or folder for --input {name}")
+    path = str(_absolute(given))
+    return elsewhere.located(path, Where(key=f"--input {name}")) if remote else path
 
 
 def _output(name: str, folder: str | None) -> str | None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from runner import composer, data, environments
 from runner.data.place import without_login
 from runner.errors import RunnerError, SpecError
-from runner.job import Environment, Mode
+from runner.job import Environment, Graph, Mode
 from runner.model import Step
 from runner.spec import names
-from runner.submission import guards, refusing
+from runner.submission import elsewhere, guards, refusing
 from runner.sweeps import rules
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runner.data import Place
     from runner.drafts import Draft, Drafts, Given
     from runner.job import Code, Where
-    from runner.model import Limits
+    from runner.model import Limits, Remote
     from runner.spec.mappings import Compute
     from runner.submission.job import JobRequest
 
@@ -37,6 +37,8 @@ class Settled:
     environment: Environment | None
     places: Mapping[str, Place]
     publish: Mapping[str, str]
+    remote: Remote | None = None
+    """Of a backend elsewhere, but for the environment; then there are no places, and nothing to publish."""
 
 
 def settle(request: JobRequest, found: Drafts, backend: Backend) -> list[Settled]:
@@ -50,7 +52,7 @@ def settle(request: JobRequest, found: Drafts, backend: Backend) -> list[Settled
     for draft in found.steps:
         if draft.sweep is not None:
             rules.check(draft.sweep, draft.command.where)
-        one = _Settling(request, draft, backend)
+        one = _Settling(request, draft, backend, single=found.single)
         settled.append(one.settle())
         faults += one.faults
     if faults:
@@ -61,14 +63,17 @@ def settle(request: JobRequest, found: Drafts, backend: Backend) -> list[Settled
 class _Settling:
     """One draft; what is wrong with it is collected in `faults`."""
 
-    def __init__(self, request: JobRequest, draft: Draft, backend: Backend) -> None:
+    def __init__(self, request: JobRequest, draft: Draft, backend: Backend, *, single: bool) -> None:
         self.faults: list[refusing.Fault] = []
+        self._request, self._single = request, single
         self._config, self._draft, self._backend = request.config, draft, backend
         self._folder = request.job.file.parent if request.job.file else Path.cwd()
         self._compute = request.compute or draft.compute
 
     def settle(self) -> Settled:
         draft, can = self._draft, self._backend.capabilities
+        if can.remote:
+            return self._elsewhere()
         compute = names.compute(self._config, self._compute) if self._compute else None
         limits = _limits(draft.command.limits, compute, can)
         environment = self._environment(draft.command.environment)
@@ -78,6 +83,25 @@ class _Settling:
         for what, why, way in composer.problems(Step(draft.name, draft.argv, limits=limits), can):
             self.faults.append(refusing.of_error(draft.command.where.error(f"{what}: {why}", way)))
         return Settled(draft, limits, compute, environment, places, publish)
+
+    def _elsewhere(self) -> Settled:
+        """The names stay what they are there."""
+        draft, job = self._draft, self._request.job
+        native = {} if isinstance(job.component, Graph) else job.native
+        passing = elsewhere.Passing(draft, self._compute, native=native, vaulted=self._request.vaulted)
+        found = passing.passed(self._backend.capabilities, single=self._single)
+        self.faults += passing.faults
+        if self._request.secrets:
+            asked = Step(draft.name, draft.argv, secrets=tuple(self._request.secrets))
+            for what, why, way in composer.problems(asked, self._backend.capabilities):
+                self.faults.append(refusing.Fault(f"--{what}: {why}", (way,)))
+        if self._request.begin_at is not None:
+            self.faults.append(refusing.Fault("--from: nothing of an earlier run is taken over there", (
+                "leave it out: Azure ML itself reuses steps that have not changed, where is_deterministic says so",
+            )))  # fmt: skip
+        environment = draft.command.environment
+        self._sources(draft.command.code, environment)
+        return Settled(draft, found.limits, None, environment, {}, {}, found.remote)
 
     def _environment(self, wanted: Environment | None) -> Environment | None:
         try:

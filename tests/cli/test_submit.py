@@ -200,6 +200,23 @@ def test_secrets_reach_the_script_and_are_kept_nowhere(cli: Cli, script: Script,
     assert "hunter2" not in cli("show", "n", "--json").out
 
 
+@pytest.mark.parametrize(
+    "wrong", ["keyvault:", "keyvault:a/b/c", "keyvault:https://v.vault.azure.net/x", "keyvault:v/n_1"]
+)
+def test_a_name_that_key_vault_cannot_have(cli: Cli, hello: str, wrong: str) -> None:
+    done = cli("submit", hello, *PROCESS, "--secret", f"TOKEN={wrong}")
+    assert done.code == 3
+    assert f"--secret TOKEN: '{wrong}' names no secret of Key Vault" in done.err
+    assert "expected keyvault:NAME or keyvault:VAULT/NAME" in done.err
+
+
+def test_key_vault_is_read_by_jobs_on_azure_only(cli: Cli, hello: str) -> None:
+    done = cli("submit", hello, *PROCESS, "--secret", "TOKEN=keyvault:team-vault/token")
+    assert done.code == 6
+    assert "--secret TOKEN=keyvault:…: backend process reads no vault" in done.err
+    assert cli("list", "--json").json == []
+
+
 def test_a_secret_is_asked_for_on_a_terminal_and_not_shown(
     cli: Cli, script: Script, terminal: Callable[..., Terminal]
 ) -> None:

@@ -112,7 +112,8 @@ def test_a_command_job_whole(files: Files) -> None:
         cpus=1.5, memory_bytes=3 << 30, shm_bytes=2 << 30, timeout_s=90.0, ulimits={"memlock": (-1, 5)}, host_ipc=True
     )
     assert made.retry == RetryPolicy(2, (Reason.OUT_OF_MEMORY, Reason.LOST), 2.0)
-    assert made.native == {"resources": {"instance_type": "x"}}
+    passed = {"instance_type": "x", "docker_args": "--ipc=host --ulimit memlock=-1:5 -m 3g --cpus 1.5"}
+    assert made.native == {"resources": passed}, "what Azure ML gets as it was written"
     assert not made.deterministic
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Auth = Literal["default", "cli", "browser", "device", "sp", "msi"]
-"""default: `DefaultAzureCredential`. The others force one: the `az` command's login, a browser, a code typed elsewhere, a
-service principal (AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET), a managed identity."""
+    from runner.spec.mappings import AzureAuth
+
+    Auth = AzureAuth
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from runner.docker_api.images import Engine
+    from runner.spec.config import Config
     from runner.spec.reference import Target
 
 
@@ -115,6 +116,29 @@ def destination_of(libs: Path, reference: str, explicit: str | None, config: Pat
     return where
 
 
+def destination_for(
+    reference: str,
+    libs: Path | None,
+    found: Config,
+    *,
+    registry: str | None = None,
+) -> Destination | None:
+    """Where the image of a job goes; None when nothing says where.
+
+    Args:
+        reference: `localhost/NAME:HASH`. libs: its libs file, None for the default image, or one that has none.
+        found: the settings that hold where the job is. registry: HOST[/PATH] that the user named, before all settings.
+
+    Raises:
+        SpecError: the libs file or an address is wrong.
+    """
+    asked = _of_libs(libs, reference) if libs is not None else _of_image(reference)
+    environ = {**os.environ, "RUNNER_REGISTRY": registry} if registry else os.environ
+    own = None if registry else asked.registry
+    target = target_of(asked.name, asked.tag, explicit=None, libs_registry=own, config=found, environ=environ)
+    return None if target is None else _with_sign_in(target, found, asked.ca_bundle, environ)
+
+
 def _nowhere() -> UsageError:
     return UsageError(
         "nothing says where to push to",
@@ -147,8 +171,12 @@ def destination(
     environ = os.environ if environ is None else environ
     found = settings.load(libs.absolute().parent if libs else Path.cwd(), environ, config)
     target = target_of(name, tag, explicit=explicit, libs_registry=registry, config=found, environ=environ)
-    if target is None:
-        return None
+    return None if target is None else _with_sign_in(target, found, ca_bundle, environ, explicit)
+
+
+def _with_sign_in(
+    target: Target, found: Config, ca_bundle: Path | None, environ: Mapping[str, str], explicit: str | None = None
+) -> Destination:
     named = found.named | _hosts(explicit, environ.get("RUNNER_REGISTRY"))
     return Destination(target, SignIn(found.registries, environ, trusted(ca_bundle, environ), named=named))
 

@@ -75,11 +75,10 @@ def limits(source: Source, path: KeyPath, resources: Any, given: Any, given_path
 
 
 def native(resources: Any) -> dict[str, Any]:
-    """What of `resources:` only Azure ML has a use for."""
+    """What of `resources:` a backend elsewhere gets as it was written; `shm_size` is a limit everywhere."""
     if not isinstance(resources, dict):
         return {}
-    ours = ("shm_size", "docker_args", "instance_count")
-    return {key: value for key, value in resources.items() if key not in ours and value is not None}
+    return {key: value for key, value in resources.items() if key != "shm_size" and value is not None}
 
 
 def _bare(error: SpecError) -> str:

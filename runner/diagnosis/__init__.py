@@ -15,7 +15,9 @@ from runner.spec.values import human_size
 from runner.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from runner.backends.base import Capabilities
 
 _ROOM = 2 * 1024**3
 """The default image takes about half of this."""
@@ -33,8 +35,15 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """Every check, in the order in which a new user needs them."""
+    """Every check of this machine, in the order in which a new user needs them."""
     return [*_python(), *_store(), *_engine(), *_base(), *_process(), *_secrets()]
+
+
+def diagnose_azure(asked: Mapping[str, str]) -> list[Finding]:
+    """Every check of Azure ML. asked: what was said of the workspace; see `runner.backends.find_target`."""
+    from runner.diagnosis.azure import findings
+
+    return list(findings(asked))
 
 
 def _python() -> Iterator[Finding]:
@@ -131,10 +140,16 @@ def backend_list() -> list[dict[str, Any]]:
     store = Store()
     found = []
     for name in names():
+        if name == "azureml":
+            from runner.diagnosis.azure import summary
+
+            can, state = summary()
+            found.append({"name": name, "state": state, "capabilities": _named(can)})
+            continue
         capabilities: list[str] = []
         try:
             backend = open_backend(name, store)
-            capabilities = [can for can, has in asdict(backend.capabilities).items() if has]
+            capabilities = _named(backend.capabilities)
             backend.poll(["0:0:none"] if name == "process" else ["none"])
             backend.close()
             state = "ready"
@@ -142,3 +157,7 @@ def backend_list() -> list[dict[str, Any]]:
             state = error.message
         found.append({"name": name, "state": state, "capabilities": capabilities})
     return found
+
+
+def _named(capabilities: Capabilities) -> list[str]:
+    return [can for can, has in asdict(capabilities).items() if has]

@@ -1,0 +1,81 @@
+"""The options that say which workspace of Azure ML is meant, the same for every command that has them, and what opens it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from runner import console
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runner.backends.azureml.arm import Arm
+    from runner.backends.azureml.service import Service
+    from runner.backends.azureml.workspace import Found
+
+WORKSPACE = typer.Option("--workspace", metavar="NAME", help="Azure ML: the workspace (default: see docs/azure.md).")
+RESOURCE_GROUP = typer.Option("--resource-group", metavar="NAME", help="Azure ML: the workspace's resource group.")
+SUBSCRIPTION = typer.Option("--subscription", metavar="ID", help="Azure ML: the workspace's subscription.")
+AUTH = typer.Option("--auth", metavar="WAY", help="Azure ML: sign in by cli, browser, device, sp or msi alone.")
+
+
+def said(
+    workspace: str | None, resource_group: str | None, subscription: str | None, auth: str | None
+) -> dict[str, str] | None:
+    """What the options say, as a request takes it; None: nothing."""
+    given = {"workspace": workspace, "resource_group": resource_group, "subscription": subscription, "auth": auth}
+    return {key: value for key, value in given.items() if value} or None
+
+
+def found(asked: dict[str, str] | None, config: Path | None = None) -> Found:
+    """The workspace that is meant, for work in the current folder; told where a stranger's file chose it.
+
+    Raises:
+        UsageError, SpecError: as `runner.backends.azureml.workspace.find`.
+    """
+    from runner.backends.azureml.workspace import Asked, find
+    from runner.spec import config as configuration
+
+    there = find(Asked(**asked or {}), configuration.load(Path.cwd(), os.environ, config), os.environ)
+    if there.told:
+        console.say("workspace", there.told)
+    return there
+
+
+@contextmanager
+def opened(asked: dict[str, str] | None, config: Path | None = None) -> Iterator[tuple[Arm, Found]]:
+    """The management API with the user's sign-in, and the workspace. Nobody is asked yet.
+
+    Raises:
+        CapabilityError: the extra for Azure is not installed.
+    """
+    from runner.backends.azureml.arm import Arm
+    from runner.backends.azureml.credential import Tokens
+    from runner.backends.azureml.rest import Rest
+
+    there = found(asked, config)
+    rest = Rest(Tokens(there.target.auth))
+    try:
+        yield Arm(rest), there
+    finally:
+        rest.close()
+
+
+@contextmanager
+def serving(asked: dict[str, str] | None) -> Iterator[Service]:
+    """The workspace's own questions: jobs, run history, datastores. Raises as `opened`."""
+    from runner.backends.azureml.credential import Tokens
+    from runner.backends.azureml.rest import Rest
+    from runner.backends.azureml.service import Service
+
+    there = found(asked)
+    rest = Rest(Tokens(there.target.auth))
+    try:
+        yield Service(rest, there.target)
+    finally:
+        rest.close()

@@ -1,0 +1,343 @@
+"""A plan that a backend elsewhere runs by itself: handed over once, followed step by step, ended as a pipeline here is.
+
+The service orders and starts the steps; this finds out which it has begun, and gives each its own `StepDriver`, so that
+a step's log, record and outputs come here as they would from a container of this machine.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from runner import artifacts, verdict
+from runner.backends.base import Observation, Phase
+from runner.composer import compose_whole, open_step
+from runner.engine.context import STOPPED_BY, TICK_S
+from runner.engine.progress import Progress
+from runner.engine.step import BACKOFF_S, FORCE_AFTER_S, NOT_RESPONDING_S, PHASES, Attached, StepDriver
+from runner.errors import ImageError, RunnerError, StoreError, UnavailableError
+from runner.model import Outcome, Reason, Status
+from runner.store import remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runner.backends.base import Handle, PlanBackend, Task
+    from runner.engine.context import Context
+    from runner.model import Step
+    from runner.plan import Plan, PlanStep
+    from runner.store import RunRow
+
+_NUMBER = 1
+"""Of the one attempt of a whole: what is tried again is a step, and the service starts those."""
+
+
+class WholeDriver:
+    """Brings a pipeline or sweep to its end on a backend that takes it whole. See `Driver`."""
+
+    def __init__(self, context: Context, run: RunRow, plan: Plan) -> None:
+        self.outcome: Outcome | None = None
+        self._context, self._run, self._plan = context, run, plan
+        self._store, self._backend = context.store, cast("PlanBackend", context.backend)
+        self._folder = context.store.folder(run.name)
+        self._steps = {each.name: each for each in plan.steps}
+        self._progress = Progress(plan.steps)
+        self._running: dict[str, StepDriver] = {}
+        self._cleaning: list[StepDriver] = []
+        self._known: dict[str, Handle] = {}
+        self._seen: Mapping[Handle, Observation | None] = {}
+        self._over = False
+        self._task: Task | None = None
+        self._handle: Handle | None = None
+        self._decided: Outcome | None = None
+        self._failed: tuple[str, Outcome] | None = None
+        self._canceled_step: tuple[str, Outcome] | None = None
+        self._canceled_by: str | None = None
+        self._asked_at: float | None = None
+        self._forced = False
+        self._shown = run.status, run.note
+        self._offline_since: float | None = None
+        self._pause, self._not_before = BACKOFF_S[0], 0.0
+        self._began = time.monotonic() - max(0.0, time.time() - run.started if run.started else 0.0)
+        self._recovered = run.attempts > 0
+        self._resume()
+
+    def _resume(self) -> None:
+        """Take up where a killed supervisor stopped."""
+        if self._recovered:
+            first = self._store.attempts(self._run)[0]
+            self._handle, self._decided = first.handle, first.outcome
+        for row in self._store.begun(self._run):
+            name = str(row.path)
+            if row.outcome is not None:
+                self._context.trash.put(self._store.folder(row.name).attempt(_NUMBER).box)
+                if self._waits(name):
+                    self._ended(name, row.outcome)
+            elif row.attempts:
+                handle = self._store.attempts(row)[0].handle
+                if handle is not None:
+                    self._attach(name, row, handle)
+
+    def cancel(self, by: str) -> None:
+        """See `Driver`."""
+        if self._canceled_by is None and not self._over:
+            self._canceled_by = by
+            for driver in self._running.values():
+                driver.cancel(by)
+
+    def advance(self) -> float:
+        """See `Driver`."""
+        if (left := self._not_before - time.monotonic()) > 0:
+            return left
+        try:
+            delay = self._advance()
+        except UnavailableError as error:
+            return self._offline(str(error.message))
+        except StoreError as error:
+            return self._offline(f"waiting: {error.message}")
+        self._offline_since, self._pause = None, BACKOFF_S[0]
+        return delay
+
+    def _offline(self, why: str) -> float:
+        now = time.monotonic()
+        self._offline_since = self._offline_since or now
+        if now - self._offline_since >= NOT_RESPONDING_S:
+            with suppress(StoreError):
+                self._show(Status.NOT_RESPONDING, why)
+        self._pause = min(self._pause * 2, BACKOFF_S[1])
+        self._not_before = now + self._pause
+        return self._pause
+
+    def _advance(self) -> float:
+        self._heed()
+        if self._decided is not None:
+            return self._end(self._decided)
+        if self._task is None or self._handle is None:
+            return self._submit()
+        self._look(self._handle)
+        soonest = self._drive()
+        if self._over and not self._running:
+            return self._decide(self._verdict(self._handle))
+        return soonest
+
+    # -- submitting -----------------------------------------------------------------------------------------------
+
+    def _submit(self) -> float:
+        task = self._task or self._compose()
+        if self._handle is None and (self._recovered or self._task is not None):
+            # A killed supervisor may have submitted it without recording so, and so may a call that found no answer.
+            self._handle = self._backend.find(task)
+        self._task = task
+        if self._handle is None:
+            if self._asked_for():
+                return self._decide(verdict.canceled(self._canceled_by or "user"))
+            self._show(Status.PREPARING)
+            artifacts.prepare(task.box, None, {})
+            self._store.begin_attempt(self._run, _NUMBER)
+            try:
+                self._handle = self._backend.submit(task)
+            except (UnavailableError, StoreError):
+                raise
+            except ImageError as error:
+                return self._decide(verdict.image_unavailable(str(error), retryable=error.retryable))
+            except RunnerError as error:
+                return self._decide(verdict.start_failed(str(error)))
+        self._store.set_handle(self._run, _NUMBER, self._handle)
+        self._backend.watch(task, self._handle)
+        return 0.0
+
+    def _asked_for(self) -> bool:
+        """Whether somebody wants the end by now."""
+        self._context.cancels.refresh()
+        self._heed()
+        return self._canceled_by is not None
+
+    def _heed(self) -> None:
+        if (by := self._context.cancels.by.get("")) is not None:
+            self.cancel(by)
+
+    def _compose(self) -> Task:
+        return compose_whole(
+            self._plan, run=self._run.name, experiment=self._run.experiment, store_id=self._store.id,
+            folder=self._folder, layout=lambda box, step: self._backend.layout(box, step.inputs, step.outputs, step.files),
+            code=self._folder.code_of, single_sweep=self._run.kind == "sweep",
+        )  # fmt: skip
+
+    # -- observing ------------------------------------------------------------------------------------------------
+
+    def _look(self, handle: Handle) -> None:
+        """What the service says now of the whole and of all its steps, by one question each."""
+        live = [name for name in self._running if name in self._known]
+        self._seen = self._backend.poll([handle, *(self._known[name] for name in live)])
+        whole = self._seen[handle]
+        self._over = self._over or whole is None or whole.phase is Phase.ENDED
+        self._begin(self._backend.steps(handle))
+        if whole is not None and not self._over:
+            self._press(handle, whole)
+
+    def _begin(self, handles: Mapping[str, Handle]) -> None:
+        """Give a driver to each step that the service has begun since the last look; it is seen with the next one."""
+        fresh = {name: each for name, each in handles.items() if name not in self._running and self._waits(name)}
+        early = {name: each for name, each in fresh.items() if self._over or not self._needs_met(name)}
+        seen = self._backend.poll(list(early.values())) if early else {}
+        for name, handle in fresh.items():
+            if name not in early or not _never_began(seen[handle]):
+                self._attach(name, self._row(name), handle)
+
+    def _needs_met(self, name: str) -> bool:
+        """Whether all that a step needs has completed, as far as is known here. Else the service may be ahead of us, or may
+        have ended it without starting it."""
+        return name not in self._steps or self._progress.met(name)
+
+    def _waits(self, name: str) -> bool:
+        """Whether a step, or a trial, has neither been taken up nor ended."""
+        return self._progress.waits(name) if name in self._steps else name not in self._known
+
+    def _row(self, name: str) -> RunRow:
+        if name in self._steps:
+            return self._store.child(self._run, name)
+        return self._store.add_child(self._run, name, self._of(name).step)
+
+    def _of(self, name: str) -> PlanStep:
+        """The step of the plan that a part is, or is a trial of."""
+        while name not in self._steps:
+            name = name.rpartition(".")[0]
+        return self._steps[name]
+
+    def _attach(self, name: str, row: RunRow, handle: Handle) -> None:
+        step: Step = open_step(self._of(name))
+        attached = Attached(handle, lambda: self._seen.get(handle))
+        driver = StepDriver(self._context, row, code=None, step=step, clean_later=True, attached=attached)
+        if name in self._steps:
+            self._progress.start(name)
+        self._known[name] = handle
+        self._running[name] = driver
+        if (by := self._canceled_by or (STOPPED_BY if self._stops() else None)) is not None:
+            driver.cancel(by)
+
+    def _stops(self) -> bool:
+        """Whether the service ends the other steps, since one has failed."""
+        return self._failed is not None and not self._plan.continue_on_step_failure
+
+    def _press(self, handle: Handle, whole: Observation) -> None:
+        """Show where the whole stands, and carry out a cancel: it ends the steps too."""
+        now = time.monotonic()
+        if self._canceled_by is None:
+            running = self._shown[0] is Status.RUNNING or bool(self._running)
+            self._show(Status.RUNNING if running else PHASES[whole.phase], whole.note)
+            return
+        self._show(Status.CANCEL_REQUESTED)
+        if self._asked_at is None:
+            self._backend.cancel(handle)
+            self._asked_at = now
+        elif not self._forced and now - self._asked_at >= self._patience():
+            self._backend.cancel(handle, force=True)
+            self._forced = True
+
+    def _patience(self) -> float:
+        return FORCE_AFTER_S + max((each.step.limits.grace_s for each in self._plan.steps), default=0.0)
+
+    # -- the steps ------------------------------------------------------------------------------------------------
+
+    def _drive(self) -> float:
+        """Let every driver do what it can. One that failed comes first: the others were ended for it."""
+        soonest = TICK_S
+        for name in sorted(self._running, key=self._order):
+            driver = self._running[name]
+            soonest = min(soonest, driver.advance())
+            if driver.outcome is not None:
+                del self._running[name]
+                self._cleaning.append(driver)
+                self._ended(name, driver.outcome)
+                soonest = 0.0
+        self._clean()
+        return soonest
+
+    def _clean(self) -> None:
+        for driver in self._cleaning:
+            driver.advance()
+        self._cleaning = [driver for driver in self._cleaning if not driver.done]
+
+    def _order(self, name: str) -> int:
+        seen = self._seen.get(self._known[name])
+        if seen is None or seen.phase is not Phase.ENDED:
+            return 2
+        return 0 if seen.platform is not None and seen.platform.status == "Failed" else 1
+
+    def _ended(self, name: str, outcome: Outcome) -> None:
+        """What follows for the others from the end of a step, which is recorded."""
+        if name not in self._steps:
+            self._known.setdefault(name, "")
+            return
+        self._progress.end(name, outcome.reason)
+        if outcome.status is Status.COMPLETED:
+            self._progress.release(name)
+            return
+        if outcome.status is Status.FAILED and self._failed is None:
+            self._failed = name, outcome
+            if self._stops():
+                for driver in self._running.values():
+                    driver.cancel(STOPPED_BY)
+        elif outcome.status is Status.CANCELED and self._canceled_step is None:
+            self._canceled_step = name, outcome
+        self._store.end_steps(self._run, self._progress.skip_after(name))
+
+    # -- ending ---------------------------------------------------------------------------------------------------
+
+    def _verdict(self, handle: Handle) -> Outcome:
+        """How the whole ended: by its first step that failed, as here; else as the service says."""
+        if self._canceled_by is not None and (self._progress.left or self._failed or self._canceled_step):
+            return verdict.canceled(self._canceled_by)
+        if self._failed is not None:
+            return verdict.step_failed(*self._failed)
+        seen = self._seen.get(handle) or Observation(Phase.ENDED, lost=True)
+        status = seen.platform.status if seen.platform is not None else None
+        told = seen.platform.message if seen.platform is not None else None
+        if self._canceled_step is not None and status != "Canceled" and not told:
+            return verdict.step_canceled(*self._canceled_step)
+        if status == "Completed" and not self._progress.left:
+            return Outcome(Reason.COMPLETED, 0, started=seen.started, finished=seen.finished)
+        return verdict.judge(seen, None, verdict.Intent())
+
+    def _decide(self, outcome: Outcome) -> float:
+        """The end is known, and stands whatever happens to us while the whole is freed."""
+        elapsed = time.monotonic() - self._began
+        outcome = replace(outcome, elapsed_s=outcome.elapsed_s or elapsed)
+        self._store.end_attempt(self._run, _NUMBER, outcome)
+        self._decided = outcome
+        return 0.0
+
+    def _end(self, outcome: Outcome) -> float:
+        """End the steps that never began, free what the whole held, and record its end. May run again after a kill."""
+        by = self._canceled_by or (STOPPED_BY if self._failed else self._run.backend)
+        self._store.end_steps(self._run, self._progress.end_rest(verdict.never_started(by, self._why(outcome))))
+        if self._handle is not None:
+            self._backend.finish(self._handle)
+            self._backend.remove(self._handle)
+        self._clean()
+        if self._cleaning or not self._context.trash.empty():
+            return TICK_S
+        remove_tree(self._folder.attempt(_NUMBER).box)
+        self._store.end(self._run, outcome, attempts=0)
+        self.outcome = outcome
+        return 0.0
+
+    def _why(self, outcome: Outcome) -> str:
+        if self._canceled_by is not None:
+            return "the pipeline was canceled"
+        return f"step {self._failed[0]} failed" if self._failed is not None else outcome.message or "it was not begun"
+
+    def _show(self, status: Status, note: str = "") -> None:
+        if (status, note) != self._shown:
+            started = time.time() if status is Status.RUNNING else None
+            self._store.set_status(self._run, status, note=note, started=started, soon=True)
+            self._shown = status, note
+
+
+def _never_began(seen: Observation | None) -> bool:
+    """Whether the service ended a step without starting it, as it does with those after one that failed."""
+    if seen is None or seen.phase is not Phase.ENDED or seen.started is not None:
+        return False
+    return seen.platform is not None and seen.platform.status == "Canceled"
