@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import select
+import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner import composer, snapshot
 from runner.backends import open_backend
 from runner.backends.base import Box
 from runner.errors import ConflictError
-from runner.supervisor import launch
+from runner.supervisor import ensure, launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 WHOLE = ""
 """The name of the code folder of a run that is one step."""
+
+_LOOK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +102,39 @@ def accept(prepared: Prepared, store: Store, name: str | None = None) -> tuple[R
         raise
 
 
-def preview(prepared: Prepared, store: Store) -> dict[str, object]:
-    """What submitting would do: the plan or step, and exactly what the backend would be sent. Nothing is started."""
+def handed_over(store: Store, run: RunRow, gone: int, say: Say) -> RunRow:
+    """Wait until the service elsewhere has the run, so that this machine may be switched off; or until the run has ended.
+
+    Args:
+        gone: tells the end of the run's supervisor, as from `accept`; another is started if it dies.
+
+    Raises:
+        KeyboardInterrupt: with the run's name as its argument; it goes on.
+    """
+    if store.folder(run.name).read_target() is None:
+        return run
+    say("submit", "code, data and job are on their way …")
+    try:
+        while True:
+            row = store.get(run.name)
+            attempts = store.attempts(row)
+            if row.status.terminal:
+                return row
+            if attempts and attempts[0].handle is not None:
+                say("submit", f"accepted as {attempts[0].handle}")
+                return row
+            if select.select([gone], [], [], _LOOK_S)[0]:
+                ensure(store, row)
+                time.sleep(_LOOK_S)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(run.name) from None
+
+
+def preview(prepared: Prepared, store: Store) -> dict[str, Any]:
+    """What submitting would do: the plan or step, and exactly what the backend would be sent. Nothing is started.
+
+    A plan has `requests`, one for each step; on a backend elsewhere, and where there is one step, it is one `request`.
+    """
     backend = open_backend(prepared.backend, store, prepared.target)
     try:
         if prepared.plan is not None and backend.capabilities.remote:
@@ -113,7 +148,7 @@ def preview(prepared: Prepared, store: Store) -> dict[str, object]:
         key: {"folder": str(each.folder), "files": len(each.snapshot.files), "bytes": each.snapshot.size}
         for key, each in prepared.codes.items()
     }
-    head: dict[str, object] = {"backend": prepared.backend}
+    head: dict[str, Any] = {"backend": prepared.backend}
     if prepared.plan is not None:
         requests = {"request" if backend.capabilities.remote else "requests": rendered}
         return {**head, "code": codes, "plan": prepared.plan.to_json(), **requests}
