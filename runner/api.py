@@ -384,7 +384,9 @@ def _secrets(given: Mapping[str, str] | None) -> tuple[dict[str, str], dict[str,
     """(name → value, name → its name in a key vault)."""
     found = {values.variable(key, "secrets"): value for key, value in (given or {}).items()}
     vaulted = {
-        key: values.key_vault(value, f"secrets {key}") for key, value in found.items() if value.startswith(values.KEY_VAULT)
+        key: values.key_vault(value, f"secrets {key}")
+        for key, value in found.items()
+        if value.startswith(values.KEY_VAULT)
     }
     return {key: value for key, value in found.items() if key not in vaulted}, vaulted
 
