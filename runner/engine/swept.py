@@ -28,7 +28,7 @@ class SweptDriver:
 
     Args:
         run: the sweep's own row. tried: what the service says now. rows: of all trials, in their order; None: of some it
-            is not known yet how they ended.
+            is not known yet how they ended. alone: nothing waits for it, so the service's own verdict decides over nothing.
     """
 
     def __init__(
@@ -38,10 +38,12 @@ class SweptDriver:
         plan: SweepPlan,
         tried: Callable[[], Tried],
         rows: Callable[[], Sequence[RunRow] | None],
+        *,
+        alone: bool,
     ) -> None:
         self.outcome: Outcome | None = None
         self._store, self._run, self._plan = context.store, run, plan
-        self._tried, self._rows = tried, rows
+        self._tried, self._rows, self._alone = tried, rows, alone
         self._canceled_by: str | None = None
         self._status = run.status
 
@@ -99,9 +101,17 @@ class SweptDriver:
         elapsed_s = platform.elapsed_s if platform is not None else None
         timed_out = limit_s is not None and elapsed_s is not None and elapsed_s >= limit_s
         found = all_of_them.outcome(best, timed_out=timed_out)
-        status = platform.status if platform is not None else None
-        if status == "Completed" or (status == "Canceled" and timed_out):
+        if platform is not None and (platform.status == "Completed" or timed_out):
             return found
-        if status == "Failed" and found.reason is not Reason.COMPLETED and all_of_them.trials:
-            return found  # which says more than the service does of it
-        return verdict.judge(seen, None, verdict.Intent())
+        failed = _failed(all_of_them)
+        if platform is None or platform.status != "Failed" or not failed:
+            return verdict.judge(seen, None, verdict.Intent())
+        if found.reason is not Reason.COMPLETED:
+            return found
+        if self._alone:  # as here, where trials that failed are left out of account
+            return found.with_warning(f"Azure ML shows it as Failed: {platform.message or 'a trial failed'}")
+        return verdict.step_failed(str(failed[0].path), failed[0].outcome or found)
+
+
+def _failed(trials: Trials) -> list[RunRow]:
+    return [row for row, each in zip(trials.rows, trials.trials, strict=True) if each.state is State.FAILED]

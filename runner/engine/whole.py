@@ -231,8 +231,9 @@ class WholeDriver:
         plan_step = self._of(name)
         if name in self._sweeps and plan_step.sweep is not None:
             return SweptDriver(
-                self._context, row, plan_step.sweep, lambda: self._tried_of(name), lambda: self._rows_of(name)
-            )
+                self._context, row, plan_step.sweep, lambda: self._tried_of(name), lambda: self._rows_of(name),
+                alone=self._run.kind == "sweep",
+            )  # fmt: skip
         step: Step = open_step(plan_step)
         if name not in self._steps and plan_step.sweep is not None:
             step = replace(template(step, plan_step.sweep), parameters=row.step.parameters)
