@@ -282,7 +282,7 @@ def submit(
         libs=Path(libs) if libs is not None else None,
         image=image,
         code=Path(code) if code is not None else None,
-        inputs={values.identifier(key, "inputs"): values.place(path) for key, path in (inputs or {}).items()},
+        inputs={values.identifier(key, "inputs"): values.location(path) for key, path in (inputs or {}).items()},
         outputs=_outputs(outputs),
         env={values.variable(key, "env"): value for key, value in (env or {}).items()},
         secrets=given,

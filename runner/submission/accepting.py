@@ -6,7 +6,7 @@ import os
 import select
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner import composer, snapshot
 from runner.backends import open_backend
@@ -130,22 +130,28 @@ def handed_over(store: Store, run: RunRow, gone: int, say: Say) -> RunRow:
         raise KeyboardInterrupt(run.name) from None
 
 
-def preview(prepared: Prepared, store: Store) -> dict[str, object]:
-    """What submitting would do: the plan or step, and exactly what the backend would be sent. Nothing is started."""
+def preview(prepared: Prepared, store: Store) -> dict[str, Any]:
+    """What submitting would do: the plan or step, and exactly what the backend would be sent. Nothing is started.
+
+    A plan has `requests`, one for each step; on a backend elsewhere, and where there is one step, it is one `request`.
+    """
     backend = open_backend(prepared.backend, store, prepared.target)
     try:
         if prepared.plan is not None and backend.capabilities.remote:
             rendered = dict(_whole(backend, prepared, prepared.plan, store))
         else:
             code = prepared.codes[WHOLE].folder if prepared.plan is None and WHOLE in prepared.codes else None
-            rendered = {step.name: render(backend, step, store, prepared.name, code=code) for step in _steps(prepared)}
+            rendered = {
+                step.name: render(backend, step, store, prepared.name, experiment=prepared.experiment, code=code)
+                for step in _steps(prepared)
+            }
     finally:
         backend.close()
     codes = {
         key: {"folder": str(each.folder), "files": len(each.snapshot.files), "bytes": each.snapshot.size}
         for key, each in prepared.codes.items()
     }
-    head: dict[str, object] = {"backend": prepared.backend}
+    head: dict[str, Any] = {"backend": prepared.backend}
     if prepared.plan is not None:
         requests = {"request" if backend.capabilities.remote else "requests": rendered}
         return {**head, "code": codes, "plan": prepared.plan.to_json(), **requests}
@@ -183,13 +189,13 @@ def _whole(backend: Backend, prepared: Prepared, plan: Plan, store: Store) -> Ma
 
 
 def render(
-    backend: Backend, step: Step, store: Store, name: str | None, *, code: Path | None = None
+    backend: Backend, step: Step, store: Store, name: str | None, *, experiment: str = "", code: Path | None = None
 ) -> Mapping[str, object]:
     """What the backend would be sent for the first attempt. code: see `Task.code`."""
     folder = store.folder(name or "dry-run").attempt(1)
     box = Box(folder.box)
     task = composer.compose_task(
-        step, run=name or "dry-run", experiment="", number=1, store_id=store.id,
+        step, run=name or "dry-run", experiment=experiment, number=1, store_id=store.id,
         secrets=dict.fromkeys(step.secrets, ""), box=box, log=folder.log,
         layout=backend.layout(box, step.inputs, step.outputs, step.files), code=code,
     )  # fmt: skip
