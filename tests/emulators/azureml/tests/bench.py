@@ -112,6 +112,10 @@ class Bench:
         assert found is not None
         return found
 
+    def runs(self, run_id: str) -> None:
+        """Wait until it does."""
+        self.until(lambda: (self.state.get("run", run_id) or {}).get("status") == "Running", f"{run_id} runs")
+
     def ended(self, name: str) -> Doc:
         """The run's document once it has ended."""
         self.until(lambda: self.run(name)["status"] in END_STATUSES, f"{name} ends", lambda: self.run(name))
