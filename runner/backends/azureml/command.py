@@ -28,7 +28,7 @@ from runner.bootstrapper import direct_argv
 from runner.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from runner.backends.base import Task
 
@@ -97,7 +97,7 @@ def given(
     task: Task,
     *,
     upstream: Iterable[str] = (),
-    searched: Iterable[str] = (),
+    searched: Collection[str] = (),
     component: bool = False,
     native: bool = True,
 ) -> Given:
@@ -118,7 +118,8 @@ def given(
     known |= {f"outputs.{name}" for name in task.outputs}
     known |= set(drawn.values()) if component else {f"search_space.{name}" for name in searched}
     sections = _Sections(frozenset(known), drawn)
-    inside, beside = _variables(task, native=native)
+    # The trials of a sweep are attempts of their own, with one text for all of them.
+    inside, beside = _variables(task, native=native, key=None if searched else task.key)
     config = {
         "argv": _argv(task.argv, sections),
         "env": {name: sections.word(text) for name, text in inside.items()},
@@ -157,11 +158,11 @@ def _made(task: Task, sections: _Sections) -> dict[str, list[_Word]]:
     return made
 
 
-def _variables(task: Task, *, native: bool) -> tuple[dict[str, str], dict[str, str]]:
+def _variables(task: Task, *, native: bool, key: str | None) -> tuple[dict[str, str], dict[str, str]]:
     """(those that the launcher sets, those that Azure sets). MLflow's are the launcher's own: it knows where it logs to."""
     ours = _TRACKED | {"RUNNER_TRACKING"} if "MLFLOW_RUN_ID" in task.env else {"RUNNER_TRACKING"}
     inside: dict[str, str] = {}
-    beside = {KEY: task.key} if native else {}
+    beside = {KEY: key} if native and key is not None else {}
     for name, text in task.env.items():
         if name in ours:
             continue
