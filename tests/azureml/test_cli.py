@@ -42,7 +42,7 @@ def pulled(image: str) -> Iterator[str]:
 @pytest.fixture
 def azure(emulator: Emulator, cli: Cli, pulled: str) -> Cli:
     """The command where the emulator is Azure, and a script that runs in an image of this machine's engine."""
-    cli.env |= dict(emulator.exports)
+    cli.env |= dict(emulator.service.env)
     (cli.cwd / "hello.sh").write_text("echo hello $1\nmkdir -p outputs && echo 1 > outputs/one\n")
     (cli.cwd / "job.yml").write_text(
         f"command: echo hello\nenvironment: {{image: {pulled}}}\ncompute: azureml:cpu-cluster\n"

@@ -20,17 +20,26 @@ class Registries:
         self._state = state
 
     def routes(self) -> list[Route]:
-        host = r"management\.azure\.com"
+        host = r"management\.azure\.com"  # its api-versions are not Azure ML's, so they are looked at here
         one = _ID.replace(".", r"\.").replace(names.SUBSCRIPTION, r"[^/]+")
         every = r"/subscriptions/[^/]+/providers/Microsoft\.ContainerRegistry/registries"
         return [
-            Route("GET", host, one, lambda _: Answer(_registry()), MANAGEMENT, versioned=True),
-            Route("GET", host, every, lambda _: Answer({"value": [_registry()]}), MANAGEMENT, versioned=True),
-            Route("GET", host, _ROLES, self._roles, MANAGEMENT, versioned=True),
-            Route("PUT", host, rf"{_ROLES}/(?P<name>[0-9a-f-]{{36}})", self._assign, MANAGEMENT, versioned=True),
+            Route("GET", host, one, self._one, MANAGEMENT),
+            Route("GET", host, every, self._every, MANAGEMENT),
+            Route("GET", host, _ROLES, self._roles, MANAGEMENT),
+            Route("PUT", host, rf"{_ROLES}/(?P<name>[0-9a-f-]{{36}})", self._assign, MANAGEMENT),
         ]
 
+    def _one(self, call: Call) -> Answer:
+        _versioned(call, "2023-07-01")
+        return Answer(_registry())
+
+    def _every(self, call: Call) -> Answer:
+        _versioned(call, "2023-07-01")
+        return Answer({"value": [_registry()]})
+
     def _assign(self, call: Call) -> Answer:
+        _versioned(call, "2022-04-01")
         given = call.whole().get("properties") or {}
         if not given.get("principalId") or not given.get("roleDefinitionId"):
             raise ServiceError(400, "InvalidCreateRoleAssignmentRequest", "The request to create a role is not valid.")
@@ -40,6 +49,7 @@ class Registries:
 
     def _roles(self, call: Call) -> Answer:
         """At, above and below the scope, of the principal that the filter names."""
+        _versioned(call, "2022-04-01")
         scope, asked = call.parts["scope"].lower(), call.query.get("$filter", "")
         found = [
             _role(str(number), role)
@@ -48,6 +58,11 @@ class Registries:
             and (scope.startswith(role["scope"].lower()) or role["scope"].lower().startswith(scope))
         ]
         return Answer({"value": found})
+
+
+def _versioned(call: Call, version: str) -> None:
+    if call.version != version:
+        raise ServiceError(400, "InvalidApiVersionParameter", f"The api-version '{call.version}' is invalid.")
 
 
 def _registry() -> Doc:
