@@ -124,7 +124,7 @@ class WholeDriver:
         self._look(self._handle)
         soonest = self._drive()
         if self._over and not self._running:
-            self._backend.finish(self._handle)
+            self._finish(self._handle)
             return self._decide(self._verdict(self._handle))
         return soonest
 
@@ -355,6 +355,15 @@ class WholeDriver:
         if status == "Completed" and not self._progress.left:
             return Outcome(Reason.COMPLETED, 0, started=seen.started, finished=seen.finished)
         return verdict.judge(seen, None, verdict.Intent())
+
+    def _finish(self, handle: Handle) -> None:
+        """Nothing of the whole itself is kept here, so what cannot be had of it is no loss; it may be forgotten there."""
+        try:
+            self._backend.finish(handle)
+        except UnavailableError:
+            raise
+        except RunnerError:
+            return
 
     def _decide(self, outcome: Outcome) -> float:
         """The end is known, and stands whatever happens to us while the whole is freed."""
