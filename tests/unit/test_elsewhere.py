@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner.errors import CapabilityError, SpecError, UsageError
+from runner.errors import CapabilityError, SpecError, UnavailableError, UsageError
+from runner.job import Environment
 from runner.model import Limits, Remote, RetryPolicy
 from runner.spec import config as configuration
 from runner.store import Store
@@ -309,9 +310,46 @@ def test_who_says_where_images_go(
         raise AssertionError("a preview asks nobody")
 
     config = configuration.load(work, {})
-    pushing = images.Pushing(registry, asked, config, lambda _kind, _text: None, build=False)
-    from runner.job import Environment
-
+    pushing = images.Pushing(registry, asked, config, work / "contexts", lambda _kind, _text: None, build=False)
     found = images.resolve_all([Environment(libs=work / "libs.yaml")], pushing)[0].member
     assert isinstance(found, dict)
     assert found["image"].startswith(expected)
+
+
+LOCK = """{
+  "version": 1, "platform": "linux/amd64", "python": "3.11.2", "r": "",
+  "base": {"reference": "localhost/runner-debian:bookworm", "id": "sha256:{id}", "recipe": "5c81f4cb14316642"},
+  "declared": {"apt": ["jq"]},
+  "packages": [
+    {"kind": "apt", "name": "bash", "version": "5.2.15-2+b13", "stage": "base"},
+    {"kind": "apt", "name": "python3", "version": "3.11.2-1+b1", "stage": "python"},
+    {"kind": "apt", "name": "jq", "version": "1.6-2.1", "stage": "apt"}
+  ]
+}
+"""
+
+
+def test_without_an_engine_the_service_builds_what_the_lock_says(
+    work: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is all that is needed, where its base is Debian's own; without a lock every way out is told."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{work}/nobody.sock")
+    said: list[tuple[str, str]] = []
+    config = configuration.load(work, {})
+    pushing = images.Pushing(
+        "r.example.com", lambda: None, config, work / "ctx", lambda *line: said.append(line), build=True
+    )
+    (work / "libs.yaml").write_text("name: mine\napt: [jq]\n")
+    wanted = [Environment(libs=work / "libs.yaml")]
+    with pytest.raises(UnavailableError, match="none answers") as caught:
+        images.resolve_all(wanted, pushing)
+    assert "there is no lock yet" in str(caught.value)
+    assert "--image" in str(caught.value)
+    (work / "libs.lock").write_text(LOCK.replace("{id}", "e9" * 32))
+    member = images.resolve_all(wanted, pushing)[0].member
+    assert isinstance(member, dict)
+    context = Path(member["build"]["path"])
+    assert "jq=1.6-2.1" in (context / "Dockerfile").read_text()
+    assert (context / "base" / "make.sh").is_file()
+    assert "itself builds the image of libs.yaml" in said[-1][1]
+    assert images.resolve_all(wanted, pushing)[0].member == member, "once more into the same folder"
