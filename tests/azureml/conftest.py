@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import time
-import urllib.request
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,78 +17,49 @@ from runner.backends.base import Box, Phase
 from runner.bootstrapper import final_outcome, read_record
 from runner.composer import compose_task
 from runner.model import Limits, Outcome, Remote, Step
+from tests.emulators.azureml.fixture import Admin, Service, azureml, azureml_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from runner.backends.base import Handle, Observation, Task
 
-ROOT = Path(__file__).resolve().parents[2]
+__all__ = ["azureml", "azureml_service"]
 DEADLINE_S = 90.0
 
 
 @dataclass(frozen=True)
 class Emulator:
-    """exports: what its clients have in their environment."""
+    """A running one, as these tests need it."""
 
-    exports: Mapping[str, str]
+    service: Service
 
-    def admin(self, method: str, path: str, body: object = None) -> Any:
-        """Its port for tests, which no proxy leads to."""
-        request = urllib.request.Request(
-            self.exports["RUNNER_EMULATOR_ADMIN"] + path, method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self.exports['RUNNER_EMULATOR_ADMIN_TOKEN']}",
-                     "Content-Type": "application/json"},
-        )  # fmt: skip
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
-            return json.loads(answer.read())
-
-    def switch(self, **switches: object) -> None:
-        self.admin("POST", "/switches", switches)
-
-    def fault(self, **rule: object) -> None:
-        self.admin("POST", "/faults", rule)
+    @property
+    def admin(self) -> Admin:
+        return self.service.admin
 
     def requests(self, path: str = "", method: str = "") -> list[dict[str, Any]]:
         """What it was asked, by a part of the path."""
         return [
-            one for one in self.admin("GET", "/requests")
+            one for one in self.admin.requests()
             if path in one["path"] and (not method or one["method"] == method)
         ]  # fmt: skip
 
     @property
     def target(self) -> Target:
-        subscription, group, workspace = (
-            self.exports[f"AZURE_{name}"] for name in ("SUBSCRIPTION_ID", "RESOURCE_GROUP", "WORKSPACE")
-        )
-        return Target(subscription, group, workspace)
-
-
-@pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    state = tmp_path_factory.mktemp("emulator")
-    command = [sys.executable, "-m", "tests.emulators.azureml"]
-    done = subprocess.run(
-        [*command, "start", "--state", str(state), "--detach"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    lines = (line.removeprefix("export ").partition("=") for line in done.stdout.splitlines())
-    yield Emulator({name: value.strip("'") for name, _, value in lines})
-    subprocess.run([*command, "stop", "--state", str(state)], cwd=ROOT, check=True)
+        env = self.service.env
+        return Target(env["AZURE_SUBSCRIPTION_ID"], env["AZURE_RESOURCE_GROUP"], env["AZURE_WORKSPACE"])
 
 
 @pytest.fixture
-def emulator(running: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """As it is at first, named in the environment of the test. Whatever it was asked and did not know fails the test."""
-    for name, value in running.exports.items():
+def emulator(azureml: Service, monkeypatch: pytest.MonkeyPatch) -> Emulator:
+    """Named in the environment of the test."""
+    for name, value in azureml.env.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("RUNNER_DOWNLOAD_LIMIT", raising=False)
     credential.forget()
-    running.admin("DELETE", "/switches")
-    running.admin("DELETE", "/faults")
-    yield running
-    assert running.admin("GET", "/unhandled") == []
+    return Emulator(azureml)
 
 
 @dataclass

@@ -33,7 +33,7 @@ sys.stderr.write("no end of line")
 @pytest.mark.parametrize("secrets", ["Sas", "AccountKey", "None"])
 def test_everything_that_a_job_leaves_comes_here(bench: Bench, secrets: str) -> None:
     """On datastores of each kind."""
-    bench.emulator.switch(secrets=secrets, folder_type="uri_folder" if secrets == "AccountKey" else "UriFolder")
+    bench.emulator.admin.switch(secrets=secrets, folder_type="uri_folder" if secrets == "AccountKey" else "UriFolder")
     task = bench.task(_ALL, outputs={"model": "uri_folder", "one": "uri_file"})
     handle = bench.backend.submit(task)
     outcome = bench.outcome(task, handle)
@@ -64,8 +64,8 @@ def test_the_same_key_is_one_job_whoever_submits_it(bench: Bench) -> None:
 def test_a_job_of_another_under_our_name_is_not_taken_for_ours(bench: Bench) -> None:
     task = bench.task("print(1)\n")
     handle = bench.backend.submit(task)
-    bench.emulator.admin("POST", f"/documents/job/{handle}", {"properties": {"tags": {"runner.key": "somebody"}}})
-    bench.emulator.admin("POST", f"/documents/run/{handle}", {"tags": {"runner.key": "somebody"}})
+    bench.emulator.admin.ask("POST", f"/documents/job/{handle}", {"properties": {"tags": {"runner.key": "somebody"}}})
+    bench.emulator.admin.ask("POST", f"/documents/run/{handle}", {"tags": {"runner.key": "somebody"}})
     with pytest.raises(BackendError, match="of another run"):
         bench.open().find(task)
     bench.ended(handle)
@@ -135,7 +135,7 @@ def test_a_node_that_is_taken_away(bench: Bench) -> None:
     task = bench.task("import time\nprint('up', flush=True)\ntime.sleep(600)\n")
     handle = bench.backend.submit(task)
     bench.until(handle, Phase.RUNNING)
-    bench.emulator.admin("POST", "/preempt", {"run": handle})
+    bench.emulator.admin.preempt(handle)
     outcome = bench.outcome(task, handle)
     assert (outcome.reason, outcome.retryable) == (Reason.PREEMPTED, True)
 

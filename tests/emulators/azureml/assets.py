@@ -77,6 +77,8 @@ class Assets:
         given = call.whole().get("properties") or {}
         strict(call, members.ASSETS[collection], given)
         given = {member: value for member, value in given.items() if value is not None}
+        if isinstance(given.get("properties"), dict):  # a map of texts, whatever the SDK sends (numbers)
+            given["properties"] = {member: str(value) for member, value in given["properties"].items()}
         if collection == "data":
             given["dataUri"] = names.long_uri(str(given.get("dataUri")))
         kind, key = KINDS[collection], f"{name}/{version}"

@@ -93,8 +93,6 @@ def command_of_node(node: Node, scope: Scope) -> Command:
     spec, own = node.spec, node.node
     resources = {**(spec.get("resources") or {}), **(own.get("resources") or {})}
     limits = own.get("limits") or spec.get("limits") or {}
-    if node.kind == "sweep":
-        limits = {"timeout": limits.get("trial_timeout")}
     return Command(
         command=str(spec["command"]),
         environment=str(own.get("environment") or spec["environment"]),

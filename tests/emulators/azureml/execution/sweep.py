@@ -73,18 +73,14 @@ def sweep_of(told: Mapping[str, Any], command: Command, name: str) -> Sweep:
         raise ValueError("The objective of a sweep needs primaryMetric, and a goal: Maximize or Minimize.")
     command = replace(
         command,
-        limit_s=_seconds(member(limits, "trialTimeout")),
+        limit_s=duration_s(member(limits, "trialTimeout")),
         search_space=dict.fromkeys(space.axes, ""),
     )
     policy = policy_of(member(told, "earlyTermination"))
     return Sweep(
         command, space, str(metric), goal == "maximize", policy, trials,
-        min(trials, int(member(limits, "maxConcurrentTrials") or trials)), _seconds(limits.get("timeout")),
+        min(trials, int(member(limits, "maxConcurrentTrials") or trials)), duration_s(limits.get("timeout")),
     )  # fmt: skip
-
-
-def _seconds(value: Any) -> float | None:
-    return duration_s(value) if isinstance(value, str) else None if value is None else float(value)
 
 
 class SweepRun:

@@ -184,6 +184,22 @@ def test_a_pipeline_from_yaml_with_a_failing_step(sdk: Sdk, image: str) -> None:
     assert shown["children"]["bad"] == "Failed"
 
 
+@pytest.mark.parametrize("secrets", ["Sas", "AccountKey", "None"])
+def test_data_goes_up_with_every_kind_of_credentials(azureml: Service, client: Client, sdk: Sdk, secrets: str) -> None:
+    azureml.admin.switch(secrets=secrets)
+    (sdk.folder / "data.csv").write_text(f"by {secrets}")
+    shown = sdk.run(f"""
+        from azure.ai.ml.entities import Data
+        data = client.data.create_or_update(Data(name="by{secrets}", path="data.csv", type="uri_file"))
+        show(path=data.path.rpartition("/paths/")[2])
+    """)
+    container = names.CONTAINERS[names.DEFAULT_STORE]
+    azureml.admin.switch(secrets="Sas")
+    sas = client.arm("POST", f"/datastores/{names.DEFAULT_STORE}/listSecrets", {}).body["sasToken"]
+    blob = client.open("GET", f"https://emustore.blob.core.windows.net/{container}/{shown['path']}{sas}")
+    assert blob.body == f"by {secrets}".encode()
+
+
 def test_assets_by_the_sdk(sdk: Sdk) -> None:
     (sdk.folder / "data.csv").write_text("a\n1\n")
     shown = sdk.run("""
