@@ -18,13 +18,14 @@ from tests.emulators.azureml.faults import Faults
 from tests.emulators.azureml.history import History
 from tests.emulators.azureml.jobs import Jobs
 from tests.emulators.azureml.journal import Journal
+from tests.emulators.azureml.neighbours import Neighbours
 from tests.emulators.azureml.pki import pki
 from tests.emulators.azureml.profile import Profile
 from tests.emulators.azureml.proxy import Proxy
 from tests.emulators.azureml.references import References
 from tests.emulators.azureml.server import Server
 from tests.emulators.azureml.state import State
-from tests.emulators.azureml.wire import Route
+from tests.emulators.azureml.wire import DATA_PLANE, Route
 from tests.emulators.azureml.workspace import Workspace
 
 
@@ -52,6 +53,7 @@ class Emulator:
         return [
             *self.tokens.routes(),
             *Workspace(self.state, self.blobs, self.profile).routes(),
+            *Neighbours(self.state).routes(),
             *Assets(self.state, self.blobs, self.profile, references).routes(),
             *Jobs(self.state, self.execution, self.profile, references).routes(),
             *History(self.state, self.blobs, self.execution, self.profile).routes(),
@@ -75,6 +77,7 @@ class Emulator:
         admin = await self._admin.start(_free(old.get("admin")))
         self._ports = {"tls": tls, "proxy": proxy, "admin": admin}
         (self.folder / "ports.json").write_text(json.dumps(self._ports))
+        self.execution.reachable(self.exports(), lambda: str(self.tokens.give(DATA_PLANE[-1])["access_token"]))
         self.execution.resume()
         exports = self.folder / "env.sh"
         exports.touch(0o600)

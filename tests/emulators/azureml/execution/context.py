@@ -64,8 +64,8 @@ class Places:
 
     @property
     def container(self) -> str:
-        """The container's name."""
-        return f"emu-{self.run_id}"
+        """The container's name: another emulator on this engine may have a job of the same name."""
+        return f"emu-{self.run_id}-{self.uuid[:8]}"
 
     @property
     def code(self) -> Path:
