@@ -39,6 +39,7 @@ class Engine:
 
     def __init__(self, label: str) -> None:
         """label: what tells this emulator's containers from those of others."""
+        self.owner = label[:8]
         self._label = f"runner-emulator={label}"
         self.build_label = f"runner-emulator-build={label}"
 

@@ -12,7 +12,7 @@ from tests.emulators.azureml.execution.document import last_name
 from tests.emulators.azureml.execution.expressions import expressions
 from tests.emulators.azureml.state import Doc, State
 
-KINDS = ("command", "pipeline", "sweep", "parallel")
+KINDS = ("command", "pipeline", "sweep")
 
 
 @dataclass(frozen=True, slots=True)
