@@ -124,6 +124,7 @@ class WholeDriver:
         self._look(self._handle)
         soonest = self._drive()
         if self._over and not self._running:
+            self._finish(self._handle)
             return self._decide(self._verdict(self._handle))
         return soonest
 
@@ -355,6 +356,15 @@ class WholeDriver:
             return Outcome(Reason.COMPLETED, 0, started=seen.started, finished=seen.finished)
         return verdict.judge(seen, None, verdict.Intent())
 
+    def _finish(self, handle: Handle) -> None:
+        """Nothing of the whole itself is kept here, so what cannot be had of it is no loss; it may be forgotten there."""
+        try:
+            self._backend.finish(handle)
+        except UnavailableError:
+            raise
+        except RunnerError:
+            return
+
     def _decide(self, outcome: Outcome) -> float:
         """The end is known, and stands whatever happens to us while the whole is freed."""
         elapsed = time.monotonic() - self._began
@@ -368,8 +378,6 @@ class WholeDriver:
         by = self._canceled_by or (STOPPED_BY if self._failed else self._run.backend)
         self._store.end_steps(self._run, self._progress.end_rest(verdict.never_started(by, self._why(outcome))))
         if self._handle is not None:
-            if self._task is not None:  # else a supervisor that is gone had followed it to its end
-                self._backend.finish(self._handle)
             self._backend.remove(self._handle)
             self._handle = None  # the backend knows it no more, and this comes again while steps are freed
         self._clean()

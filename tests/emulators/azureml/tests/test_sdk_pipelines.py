@@ -137,6 +137,31 @@ def test_an_environment_is_built_from_its_context(azureml: Service, client: Clie
     assert b"COPY greeting" in client.open("GET", details["logFiles"]["azureml-logs/20_image_build_log.txt"]).body
 
 
+def test_a_job_with_a_network_reaches_the_service(azureml: Service, client: Client, sdk: Sdk, image: str) -> None:
+    azureml.admin.switch(network="host")
+    (sdk.folder / "code").mkdir()
+    (sdk.folder / "code" / "ask.py").write_text(
+        "import os, urllib.request as u\n"
+        f"url = '{HISTORY}/runs/' + os.environ['AZUREML_RUN_ID']\n"
+        "token = os.environ['AZUREML_RUN_TOKEN']\n"
+        "print(u.urlopen(u.Request(url, headers={'Authorization': 'Bearer ' + token})).status)\n"
+        "ask = u.Request(os.environ['IDENTITY_ENDPOINT'] + '?resource=https://vault.azure.net',\n"
+        "                headers={'X-IDENTITY-HEADER': os.environ['IDENTITY_HEADER']})\n"
+        "print(u.urlopen(ask).status)\n"
+    )
+    shown = sdk.run(
+        HEAD.format(image=image)
+        + """
+    job = client.jobs.create_or_update(command(
+        code="code", command="python3 ask.py", environment=environment, compute="cpu-cluster"))
+    client.jobs.stream(job.name)
+    show(name=job.name)
+    """
+    )
+    details = client.ask("GET", f"{HISTORY}/runs/{shown['name']}/details").body
+    assert client.open("GET", details["logFiles"]["user_logs/std_log.txt"]).body == b"200\n200\n"
+
+
 def test_a_job_goes_on_while_the_emulator_is_killed(tmp_path: Path, image: str) -> None:
     with running(tmp_path / "state") as service:
         folder = tmp_path / "client"
