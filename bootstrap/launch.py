@@ -104,6 +104,8 @@ def environment(bootstrap: dict, config: dict, sections: dict, aside: str) -> di
     for name, word in config["env"].items():
         env[os.fsencode(name)] = os.fsencode(filled(word, sections))
     env[b"RUNNER_BACKEND"] = b"azureml"
+    for name in (b"RUNNER_KEY", b"RUNNER_RUN"):  # several runs may be started by the very same command
+        env.setdefault(name, env.get(b"AZUREML_RUN_ID", b""))
     home = env.get(b"HOME")
     if not home or not os.access(home, os.W_OK | os.X_OK):
         made = os.path.join(aside, "home")
@@ -235,7 +237,7 @@ def main() -> int:
     for word in config["files"]:
         quietly(os.makedirs, os.path.dirname(filled(word, sections)), exist_ok=True)
     record = os.path.join(logs, "status-%d.json" % number if number else "status.json")
-    key = os.fsdecode(env.pop(b"RUNNER_KEY", b"") or env.get(b"AZUREML_RUN_ID", b""))
+    key = os.fsdecode(env.pop(b"RUNNER_KEY", b""))
     argv = arguments(config, sections, record, key, first_here(os.environ, distributed))
     bootstrap["environment"] = lambda: env
     bootstrap["RECORD_LINE"] = "runner-record: "

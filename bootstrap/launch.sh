@@ -22,6 +22,8 @@ RUNNER_BACKEND=azureml
 export RUNNER_BACKEND
 save() { :; }
 key=${RUNNER_KEY:-$AZUREML_RUN_ID}
+RUNNER_RUN=${RUNNER_RUN:-$AZUREML_RUN_ID}
+export RUNNER_RUN
 unset RUNNER_KEY
 eval "script=\$v$sh_at"
 eval "$script"

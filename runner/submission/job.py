@@ -19,7 +19,15 @@ from runner.spec import config as configuration
 from runner.spec import names
 from runner.submission import elsewhere, images, refusing
 from runner.submission.accepting import WHOLE, CodeFolder, Prepared
-from runner.submission.choices import Asked, check_arguments, check_limits, check_vaulted, choose_backend, opened
+from runner.submission.choices import (
+    Asked,
+    check_arguments,
+    check_limits,
+    check_registry,
+    check_vaulted,
+    choose_backend,
+    opened,
+)
 from runner.submission.resuming import begun_at
 from runner.submission.settling import Settled, settle
 
@@ -111,6 +119,7 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
             if not remote or "has no effect" not in warning:
                 say("note", warning)
         check_vaulted(request.vaulted, backend)
+        check_registry(request.registry, backend)
         found, settled = _settled(request, backend)
         make = _steps_elsewhere if remote else _steps
         steps = make(request, settled, backend, store, say, build=build)

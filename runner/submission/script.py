@@ -20,7 +20,15 @@ from runner.model import Limits, Remote, RetryPolicy, Step
 from runner.spec import config as configuration
 from runner.submission import elsewhere, images
 from runner.submission.accepting import WHOLE, CodeFolder, Prepared, render
-from runner.submission.choices import Asked, check_arguments, check_limits, check_vaulted, choose_backend, opened
+from runner.submission.choices import (
+    Asked,
+    check_arguments,
+    check_limits,
+    check_registry,
+    check_vaulted,
+    choose_backend,
+    opened,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +88,7 @@ def prepare(request: Request, store: Store, say: Say, *, build: bool = True) -> 
     backend, target = opened(asked, store, say)
     try:
         check_vaulted(request.vaulted, backend)
+        check_registry(request.registry, backend)
         can = backend.capabilities
         step = Step(
             name=script.stem,

@@ -225,6 +225,9 @@ def test_options_of_a_workspace_are_no_silent_no_ops(azure: Cli) -> None:
     done = azure("submit", "hello.sh", "--backend", "process", "--workspace", "emu-ws")
     assert done.code == 2
     assert "a workspace is Azure ML's" in done.err
+    done = azure("submit", "hello.sh", "--backend", "process", "--registry", "registry.example.com")
+    assert done.code == 2
+    assert "pushes none" in done.err
     done = azure("list", "--workspace", "emu-ws")
     assert done.code == 2
     assert "--backend azureml" in done.err

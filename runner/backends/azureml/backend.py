@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from runner.backends.azureml import secrets
 from runner.backends.azureml.blobs import Datastores
+from runner.backends.azureml.bring import unavailable
 from runner.backends.azureml.credential import Tokens
-from runner.backends.azureml.follow import Follower, shown, unavailable
+from runner.backends.azureml.follow import Follower, shown
 from runner.backends.azureml.names import job_name, root_of, run_of
 from runner.backends.azureml.outputs import Outputs
 from runner.backends.azureml.rest import Rest
@@ -191,19 +192,19 @@ class AzureMLBackend:
         one = self._follower.known(handle)
         if one is None or one.task.whole is None:
             return {}
-        if one.steps is None:
-            try:
-                self._follower.look(one)
-            except NotFoundError:  # the run history does not know the job yet
-                return {}
-            except RunnerError as error:
-                raise unavailable(error) from None
-        return one.steps or {}
+        if one.parts is not None:
+            return one.parts.steps
+        try:
+            return self._follower.look(one).steps
+        except NotFoundError:  # the run history does not know the job yet
+            return {}
+        except RunnerError as error:
+            raise unavailable(error) from None
 
     def tried(self, handle: Handle) -> Tried:
         """What is known of its sweeps, as of when the newest of `steps` was asked for; see `PlanBackend.tried`."""
         one = self._follower.known(handle)
-        return Tried() if one is None else one.tried
+        return Tried() if one is None or one.parts is None else one.parts.tried
 
     def wait(self, timeout: float) -> None:
         """Return when something may have changed; logs are copied in the background."""
