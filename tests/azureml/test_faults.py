@@ -80,6 +80,20 @@ def test_what_passes_is_waited_for(bench: Bench, rule: dict[str, Any]) -> None:
     assert all(hits), "the fault was never met"
 
 
+def test_a_service_that_asks_for_rest_gets_it(bench: Bench) -> None:
+    task = bench.task(_SLOW.format(count=60))
+    handle = bench.backend.submit(task)
+    bench.until(handle, Phase.RUNNING)
+    bench.emulator.admin.fault(path="batchrundata", status=429, retry_after="8")
+    assert "left alone" in told(bench, handle)
+    before, since = len(bench.emulator.requests("batchrundata")), time.monotonic()
+    while time.monotonic() < since + 4:
+        bench.backend.wait(0.2)
+    assert len(bench.emulator.requests("batchrundata")) == before
+    assert patient(bench, task, handle).reason is Reason.COMPLETED
+    assert task.log.read_bytes() == expected(60)
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("how", [{"reset": True}, {"status": 500}, {"status": 429, "retry_after": "1"}], ids=str)
 def test_a_lost_answer_to_the_submit_makes_no_second_job(bench: Bench, when: str, how: dict[str, Any]) -> None:
