@@ -164,7 +164,14 @@ def test_a_sign_in_that_runs_out_is_waited_for(bench: Bench, monkeypatch: pytest
 
 def test_a_host_that_is_not_azures_gets_no_token(emulator: Emulator) -> None:
     rest = Rest(credential.Tokens("default"))
-    for url in ("https://example.org/x", "http://management.azure.com/x", "https://azure.com.example.org/x"):
+    for url in (
+        "https://example.org/x",
+        "http://management.azure.com/x",
+        "https://management.azure.com.example.org/x",
+        "https://management.azure.com@example.org/x",
+        "https://mine.cloudapp.azure.com/x",
+        "https://me.azureml.ms/x",
+    ):
         with pytest.raises(BackendError, match="gets no token"):
             rest.ask("GET", url, "it")
     rest.close()
@@ -192,10 +199,10 @@ def test_a_bundle_that_is_none_is_named(emulator: Emulator, monkeypatch: pytest.
 def test_no_proxy_is_heeded(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     credential.Tokens("default").get()
     for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "loopback.azure.com,.example.org")
+        monkeypatch.setenv(name, "loopback.api.azureml.ms,.example.org")
     rest = Rest(credential.Tokens("default"), patience_s=0.1)
     with pytest.raises(UnavailableError, match=r"(?i)resol|name or service"):
-        rest.ask("GET", "https://loopback.azure.com/x", "it")
+        rest.ask("GET", "https://loopback.api.azureml.ms/x", "it")
     rest.close()
 
 

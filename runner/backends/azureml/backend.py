@@ -176,7 +176,7 @@ class AzureMLBackend:
                     strange.append(handle)
                 continue
             if self._follower.problem is not None and not one.settled:
-                raise self._follower.problem
+                raise self._follower.problem.with_traceback(None)  # it is raised again and again
             found[handle] = shown(one)
         if strange:
             try:

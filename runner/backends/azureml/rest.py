@@ -34,8 +34,9 @@ _PAUSE_S = (0.4, 15.0)
 _LONGEST_REST_S = 300.0
 _LONGEST_ANSWER = 64 << 20
 _TIMEOUT_S = (10.0, 60.0)
-_HOSTS = (".azure.com", ".azureml.ms", ".azureml.net", ".azure.us", ".azure.cn")
-"""Ends of hosts that are sent a token; the workspace itself says which its own host is, so it is looked at."""
+_HOSTS = (".api.azureml.ms", ".experiments.azureml.net")
+"""Ends of hosts that are sent a token, beside the management API: the service's own, below which nobody can have a name.
+A workspace itself says which host it has, and lists say where they go on, so these are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,10 @@ class Rest:
         Raises:
             NotFoundError: 404. UnavailableError: no answer, or not now. BackendError: refused.
         """
-        host = (urlsplit(url).hostname or "").lower()
-        if urlsplit(url).scheme != "https" or not host.endswith(_HOSTS):
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+        azures = host == urlsplit(MANAGEMENT).hostname or host.endswith(_HOSTS)
+        if not azures or parts.scheme != "https" or parts.port not in {None, 443}:
             raise BackendError(f"{host or url!r} is not a host of Azure, and gets no token", "report this, please")
         whole = f"{url}{'&' if '?' in url else '?'}{urlencode(query)}" if query else url
         headers = {"Accept": "application/json", "Authorization": f"Bearer {self.tokens.get(ARM)}"}
