@@ -18,7 +18,6 @@ from tests.emulators.azureml.faults import Faults
 from tests.emulators.azureml.history import History
 from tests.emulators.azureml.jobs import Jobs
 from tests.emulators.azureml.journal import Journal
-from tests.emulators.azureml.neighbours import Neighbours
 from tests.emulators.azureml.pki import pki
 from tests.emulators.azureml.profile import Profile
 from tests.emulators.azureml.proxy import Proxy
@@ -53,7 +52,6 @@ class Emulator:
         return [
             *self.tokens.routes(),
             *Workspace(self.state, self.blobs, self.profile).routes(),
-            *Neighbours(self.state).routes(),
             *Assets(self.state, self.blobs, self.profile, references).routes(),
             *Jobs(self.state, self.execution, self.profile, references).routes(),
             *History(self.state, self.blobs, self.execution, self.profile).routes(),
