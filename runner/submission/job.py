@@ -15,8 +15,8 @@ from runner.errors import SpecError, UsageError
 from runner.job import DataType, Graph, Job, Mode, Sweep
 from runner.model import Step
 from runner.plan import Plan, PlanStep, Pool
+from runner.spec import azureobject, names
 from runner.spec import config as configuration
-from runner.spec import names
 from runner.submission import elsewhere, images, refusing
 from runner.submission.accepting import WHOLE, CodeFolder, Prepared
 from runner.submission.choices import Asked, check_arguments, check_limits, check_vaulted, choose_backend, opened
@@ -65,7 +65,7 @@ class JobRequest:
 
 
 def loaded(
-    job: Job | str | Path,
+    job: Job | str | Path | object,
     sets: Sequence[tuple[str, str]],
     store: Store,
     environ: Mapping[str, str],
@@ -74,7 +74,8 @@ def loaded(
     """A job with other values, and the settings that hold where it is.
 
     Args:
-        job: one that is there already; a file; or `pipeline:NAME[@VERSION]`, which was registered.
+        job: one that is there already; a file; `pipeline:NAME[@VERSION]`, which was registered; or one that was made
+            with azure-ai-ml.
         sets: dotted key → value as typed.
         config: the file to take instead of the project's runner.yaml.
 
@@ -85,11 +86,14 @@ def loaded(
         if sets:
             raise UsageError("a job made in Python takes no --set", "give the values where it is made")
         return job, configuration.load(job.file.parent if job.file else Path.cwd(), environ, config)
+    if azureobject.is_one(job):
+        settings = configuration.load(Path.cwd(), environ, config)
+        return azureobject.read(job, sets, lambda reference: names.component(settings, reference)), settings
     if str(job).startswith(registered.PREFIX):
         return registered.load(store, str(job), sets), configuration.load(Path.cwd(), environ, config)
     from runner.spec.job import load
 
-    path = Path(job)
+    path = Path(str(job))
     settings = configuration.load(path.absolute().parent, environ, config)
     return load(path, sets, components=lambda reference: names.component(settings, reference)), settings
 
@@ -111,11 +115,7 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
             if not remote or "has no effect" not in warning:
                 say("note", warning)
         check_vaulted(request.vaulted, backend)
-        wrong = list(elsewhere.problems(job)) if remote else job.problems
-        if wrong:
-            raise refusing.refusal(job, name, map(refusing.of_problem, wrong))
-        found = drafts(job, foreign=remote)
-        settled = settle(request, found, backend)
+        found, settled = _settled(request, backend)
         make = _steps_elsewhere if remote else _steps
         steps = make(request, settled, backend, store, say, build=build)
     finally:
@@ -129,6 +129,25 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
         store, prepared.plan, experiment=prepared.experiment, title=prepared.title, from_step=request.begin_at
     )
     return replace(prepared, plan=plan)
+
+
+def _settled(request: JobRequest, backend: Backend) -> tuple[Drafts, list[Settled]]:
+    """The steps of the job, and what their names mean.
+
+    Raises:
+        CapabilityError: listing all that is in the way.
+    """
+    job, remote = request.job, backend.capabilities.remote
+    faults = [refusing.of_problem(each) for each in (elsewhere.problems(job) if remote else job.problems)]
+    if faults and not remote:
+        raise refusing.refusal(job, backend.name, faults)
+    try:
+        found = drafts(job, foreign=remote)
+    except SpecError:
+        if faults:  # of which it is a consequence
+            raise refusing.refusal(job, backend.name, faults) from None
+        raise
+    return found, settle(request, found, backend, faults)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,10 @@ wait for the network.
 from __future__ import annotations
 
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from runner.backends.azureml import secrets
 from runner.backends.azureml.blobs import Datastores
 from runner.backends.azureml.credential import Tokens
 from runner.backends.azureml.follow import Follower, shown, unavailable
@@ -17,8 +19,8 @@ from runner.backends.azureml.names import job_name, root_of, run_of
 from runner.backends.azureml.outputs import Outputs
 from runner.backends.azureml.rest import Rest
 from runner.backends.azureml.service import Service
-from runner.backends.base import Capabilities, Layout
-from runner.errors import BackendError, NotFoundError, RunnerError, UnavailableError
+from runner.backends.base import Capabilities, Layout, Tried
+from runner.errors import BackendError, CapabilityError, NotFoundError, RunnerError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from runner.model import Step
 
 _ENDED = frozenset({"Completed", "Failed", "Canceled"})
-_PATIENCE_S = 10.0
+_NEEDS = ("urllib3", "azure.identity", "azure.storage.blob", "azure.ai.ml")
+"""What is imported later, when it is needed: half a second and more. That it is there is said before anything starts."""
 
 
 class AzureMLBackend:
@@ -49,6 +52,12 @@ class AzureMLBackend:
     )
 
     def __init__(self, target: Target) -> None:
+        """Ask nobody yet.
+
+        Raises:
+            CapabilityError: what it needs is not installed.
+        """
+        _check_installed()
         self._target = target
         rest = Rest(Tokens(target.auth))
         self._rest = rest
@@ -71,6 +80,7 @@ class AzureMLBackend:
             home="",
             inputs={name: f"${{{{inputs.{name}}}}}" for name in inputs},
             outputs={name: f"${{{{outputs.{name}}}}}" for name in outputs},
+            tracking="logs/runner/mlflow",
         )
 
     def render(self, task: Task) -> Mapping[str, object]:
@@ -108,6 +118,7 @@ class AzureMLBackend:
     def _made(self, task: Task) -> Handle:
         from runner.backends.azureml import sdk
 
+        task = secrets.settled(task, self._vault)
         document = dict(self.render(task))
         try:
             sdk.submit(self._target, document, task, self._target.auth)
@@ -118,6 +129,13 @@ class AzureMLBackend:
                     return found
             raise
         return job_name(task.key)
+
+    def _vault(self) -> str:
+        """The name of the workspace's own vault."""
+        place = str((self.service.workspace().get("properties") or {}).get("keyVault") or "")
+        if not place:
+            raise BackendError("the workspace does not say which vault is its own", "name it: keyvault:VAULT/NAME")
+        return secrets.vault_of(place)
 
     def find(self, task: Task) -> Handle | None:
         """The job of that key; of a step of a plan that is followed, its child run."""
@@ -182,6 +200,11 @@ class AzureMLBackend:
                 raise unavailable(error) from None
         return one.steps or {}
 
+    def tried(self, handle: Handle) -> Tried:
+        """What is known of its sweeps, as of when the newest of `steps` was asked for; see `PlanBackend.tried`."""
+        one = self._follower.known(handle)
+        return Tried() if one is None else one.tried
+
     def wait(self, timeout: float) -> None:
         """Return when something may have changed; logs are copied in the background."""
         self._version = self._follower.wait(timeout, self._version)
@@ -233,3 +256,17 @@ class AzureMLBackend:
     def studio(self, handle: Handle) -> str:
         """The address of the job's page in the studio."""
         return f"https://ml.azure.com/runs/{run_of(handle)}?wsid={self._target.path}"
+
+
+def _check_installed() -> None:
+    for name in _NEEDS:
+        try:
+            found = find_spec(name)
+        except ModuleNotFoundError:  # of a package that it is in
+            found = None
+        if found is None:
+            raise CapabilityError(
+                f"the backend azureml needs {name}, which is not installed",
+                "install it: pip install 'runner[azure]'",
+                "or run with --backend docker",
+            )

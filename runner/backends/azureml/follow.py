@@ -13,16 +13,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from runner.backends.azureml import trials
 from runner.backends.azureml.names import child, root_of, run_of
 from runner.backends.azureml.observe import observation
 from runner.backends.azureml.outputs import Left, keep_record
 from runner.backends.azureml.tail import Tail
-from runner.backends.base import Observation, Phase
+from runner.backends.base import Observation, Phase, Tried
 from runner.errors import BackendError, NotFoundError, RunnerError, UnavailableError
 from runner.sweeps.rows import path_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from runner.backends.azureml.blobs import Datastores
     from runner.backends.azureml.outputs import Outputs
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _THREADS = 8
 _EVERY_S = 1.0
+_LOG_S = (0.4, 1.0)
+"""How often a log is looked at that has something new, and one that has not."""
 _QUEUED_S = (1.0, 5.0)
 """How often a task is asked for that waits, at first and at last."""
 _BROKEN_S = (1.0, 10.0)
@@ -54,7 +57,15 @@ class Watched:
     """Of a plan that was handed over whole, as far as they are known."""
     states: Mapping[Handle, Observation] = field(default_factory=dict)
     """Of these steps, as of when they were asked for."""
+    tried: Tried = field(default_factory=Tried)
+    """Of its sweeps, as of the same moment."""
+    drawn: dict[str, Json] = field(default_factory=dict)
+    """Trials whose own job was asked for what was drawn for it."""
     reading: Future[None] | None = None
+    news: bool = False
+    """Whether the last look at its log found something."""
+    read: float = 0.0
+    """When that look began."""
     bringing: Future[tuple[str, ...]] | None = None
 
     @property
@@ -163,25 +174,46 @@ class Follower:
     # -- the thread -----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        broken = _BROKEN_S[0]
+        broken, due = _BROKEN_S[0], 0.0
         while not self._closed:
+            hurried = self._round.is_set()
             self._round.clear()
             with self._changed:
                 live = {handle: one for handle, one in self._watched.items() if not one.settled}
-            pause = _QUEUED_S[1]
-            if live:
-                try:
-                    self._ask(live)
-                    pause, broken, self.problem = self._pause(live), _BROKEN_S[0], None
-                except RunnerError as error:
-                    # Whatever it is, the jobs go on there: a sign-in that ran out is no end of theirs.
-                    self.problem = unavailable(error)
-                    pause, broken = broken, min(broken * 2, _BROKEN_S[1])
-                except Exception as error:  # noqa: BLE001 - a thread that died would leave its runs Running for ever
-                    self.problem = UnavailableError(f"an answer of Azure ML was not understood: {error!r}")
-                    pause, broken = broken, min(broken * 2, _BROKEN_S[1])
+            if live and (hurried or time.monotonic() >= due):
+                if self._asked(live):
+                    broken, pause = _BROKEN_S[0], self._pause(live)
+                else:
+                    broken, pause = min(broken * 2, _BROKEN_S[1]), broken
+                due = time.monotonic() + pause
                 self._tell()
-            self._round.wait(pause)
+            talking = self._look_at_logs(live.values())
+            left = max(0.0, due - time.monotonic()) if live else _QUEUED_S[1]
+            self._round.wait(min(left, _LOG_S[0]) if talking else left)
+
+    def _asked(self, live: Mapping[Handle, Watched]) -> bool:
+        """Ask for all states; whether there was an answer, else `problem` says why not."""
+        try:
+            self._ask(live)
+        except RunnerError as error:
+            # Whatever it is, the jobs go on there: a sign-in that ran out is no end of theirs.
+            self.problem = unavailable(error)
+            return False
+        except Exception as error:  # noqa: BLE001 - a thread that died would leave its runs Running for ever
+            self.problem = UnavailableError(f"an answer of Azure ML was not understood: {error!r}")
+            return False
+        self.problem = None
+        return True
+
+    def _look_at_logs(self, live: Iterable[Watched]) -> bool:
+        """Have those logs read on for which it is time; whether there are any that grow."""
+        talking = [one for one in live if one.seen is not None and one.seen.phase in _TALKING]
+        now = time.monotonic()
+        for one in talking:
+            if now - one.read >= _LOG_S[not one.news] and (one.reading is None or one.reading.done()):
+                one.read = now
+                one.reading = self._pool().submit(self._read, one)
+        return bool(talking)
 
     def _pause(self, live: Mapping[Handle, Watched]) -> float:
         """Seconds until the next round: what waits long is asked for less often."""
@@ -212,8 +244,6 @@ class Follower:
                 with self._changed:
                     if one.bringing is None:
                         one.bringing = self._submit(handle, one)
-            elif seen.phase in _TALKING and (one.reading is None or one.reading.done()):
-                one.reading = self._pool().submit(self._read, one)
 
     def states(self, handles: Sequence[Handle], *, patience_s: float | None = None) -> dict[Handle, Observation | None]:
         """What the service says of tasks now, in one question for 200; None: it has no such run."""
@@ -257,7 +287,7 @@ class Follower:
         """Read a log on, or look for further steps. What cannot be had now is had with the next turn, or at the end."""
         with suppress(RunnerError, OSError):
             if one.task.whole is None:
-                one.tail.pull()
+                one.news = one.tail.pull()
             else:
                 self.look(one)
                 self._tell()
@@ -300,6 +330,9 @@ class Follower:
         one.steps = {
             name: root if run["runId"] == root else child(root, str(run["runId"])) for name, run in runs.items()
         }
+        assert one.task.whole is not None  # noqa: S101 - the caller looked
+        # Last, so that whoever reads of an ended sweep finds all its trials among the steps.
+        one.tried = trials.tried(one.task.whole, runs, lambda run: self._parameters(one, run))
 
     def _steps(self, one: Watched) -> dict[str, Json]:
         """Step → its run. A step is told by its display name, a trial by its number."""
@@ -307,7 +340,8 @@ class Follower:
         whole, root = one.task.whole, one.tail.run
         if whole.single_sweep:
             name = whole.members[0].name
-            return {name: {"runId": root}, **self._trials(root, name)}
+            own = self.service.runs([root], patience_s=_PATIENCE_S).get(root)
+            return {name: own or {"runId": root}, **self._trials(root, name)}
         members = {member.name: member for member in whole.members}
         found: dict[str, Json] = {}
         for run in self._children(root):
@@ -320,6 +354,15 @@ class Follower:
 
     def _trials(self, sweep: str, name: str) -> dict[str, Json]:
         return {path_of(name, number): run for number, run in enumerate(self._children(sweep))}
+
+    def _parameters(self, one: Watched, run: str) -> Json:
+        """What the job of a trial says was drawn for it; asked for once."""
+        if run not in one.drawn:
+            try:
+                one.drawn[run] = (self.service.job(run).get("properties") or {}).get("parameters") or {}
+            except NotFoundError:
+                one.drawn[run] = {}
+        return one.drawn[run]
 
     def _children(self, run: str) -> list[Json]:
         return [one for one in self.service.children(run, patience_s=_PATIENCE_S) if one.get("runId")]

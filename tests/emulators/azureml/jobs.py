@@ -114,8 +114,9 @@ class Jobs:
         name = call.parts["name"]
         if self._state.get("job", name) is None and self._state.get("run", name) is None:
             raise missing(f"Not found: job with name {name} was not found.")
-        if self._status(name) in TERMINAL:
-            return Answer()
+        if (status := self._status(name)) in TERMINAL | {"Finalizing"}:
+            # That it is an error is known of Finalizing (Azure/azureml-assets#2496); its words are not.
+            raise ServiceError(400, "UserError", f"Job {name} cannot be canceled: its status is {status}.")
         self._runs.cancel(name)
         return self._canceling(call, name)
 
@@ -142,7 +143,8 @@ class Jobs:
         properties = _BLANK | _KIND_BLANKS[given["jobType"]] | given
         properties |= {"status": status, "services": _services(job["name"]), "experimentName": job["experiment"]}
         properties["displayName"] = run.get("displayName") or given.get("displayName") or job["name"]
-        properties["properties"] = {**(given.get("properties") or {}), **_compute_properties(given)}
+        told = run.get("properties") or {}  # what the execution says of it, such as the best trial of a sweep
+        properties["properties"] = {**(given.get("properties") or {}), **told, **_compute_properties(given)}
         properties["outputs"] = self._outputs(job["name"], given)
         if given["jobType"] == "Command":
             resources = given.get("resources") or {}
