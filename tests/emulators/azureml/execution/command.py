@@ -57,6 +57,7 @@ class CommandRun:
         if failure is not None and failure.status == "Canceled" and not failure.message:
             self._signals.linger(self._context.profile.cancel_lingers_s)
         self._context.runs.end(self._run_id, failure)
+        self._context.engine.remove(self._places.container)  # not before: who comes after a kill judges by it
         shutil.rmtree(self._places.folder, ignore_errors=True)
         return self._context.runs.status(self._run_id)
 
@@ -68,12 +69,13 @@ class CommandRun:
             if not again:
                 return failure
             self._signals.answered()
+            self._context.engine.remove(self._places.container)
             self._failure = self._ending = None
             self._artifacts = Artifacts(self._context, self._places)
             self._context.runs.move(self._run_id, "Queued")
 
     def _attempt(self) -> RunError | None:
-        runs, runs_already = self._context.runs, self._context.engine.exists(self._places.container)
+        runs, runs_already = self._context.runs, self._context.engine.began(self._places.container)
         if runs_already:
             with self._node(at_once=True):
                 return self._follow()
@@ -184,7 +186,6 @@ class CommandRun:
             raise EngineError("the engine no longer answers for the container")
         failure = self._failure or _judged(ended)
         self._save(pump, failure)
-        engine.remove(places.container)
         return failure
 
     def _end_if_asked(self) -> None:
