@@ -56,7 +56,7 @@ class Emulator:
         return [
             *self.tokens.routes(),
             *Workspace(self.state, self.blobs, self.profile).routes(),
-            *Registries(self.state).routes(),
+            *Registries().routes(),
             *Assets(self.state, self.blobs, self.profile, references).routes(),
             *Jobs(self.state, self.execution, self.profile, references).routes(),
             *History(self.state, self.blobs, self.execution, self.profile).routes(),
