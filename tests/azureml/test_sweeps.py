@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,18 +58,14 @@ class Lab:
         return next((self.cli.cwd / "got").rglob(name)).read_text()
 
     def runs(self) -> list[dict[str, Any]]:
-        return list(self.emulator.admin("GET", "/documents/run"))
+        return self.emulator.admin.documents("run")
 
 
 @pytest.fixture
 def lab(emulator: Emulator, cli: Cli, image: str) -> Lab:
-    emulator.switch(network="host")
-    document = {
-        "id": f"{emulator.target.path}/environments/lab/versions/1",
-        "name": "1",
-        "properties": {"image": image},
-    }
-    emulator.admin("POST", "/documents/environment/lab/1", document)
+    emulator.admin.switch(network="host")
+    place = f"{emulator.target.path}/environments/lab/versions/1"
+    emulator.admin.change("environment", "lab/1", id=place, name="1", properties={"image": image})
     return Lab(emulator, cli, image)
 
 
@@ -174,17 +170,25 @@ def test_a_cancel_ends_all_of_it(lab: Lab) -> None:
     eventually(lambda: all(each["status"] == "Canceled" for each in lab.runs()[-3:]), "it is canceled there too", 30)
 
 
-def test_a_killed_supervisor_loses_nothing(lab: Lab, supervisor_of: Callable[[Cli, str], int]) -> None:
-    lab.cli.submit(
-        lab.sweep(
-            f"echo begun; while [ ! -e /proc/1/nothing ] && sleep 0.5 && [ $SECONDS -lt 8 ]; do :; done; {BEST_IS_2}"
-        ),
-        *AZURE,
-        "--name",
-        "one",
-    )
+def supervisors(home: Path, name: str) -> list[int]:
+    """Processes of that run; they share the command line of the submit that they came from."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
+            if f"\0--name\0{name}".encode() in words and f"RUNNER_HOME={home}\0".encode() in environment:
+                found.append(int(folder.name))
+    return found
+
+
+def test_a_killed_supervisor_loses_nothing(lab: Lab) -> None:
+    job = lab.sweep(f"echo begun; sleep 4; {BEST_IS_2}")
+    lab.cli.submit(job, *AZURE, "--name", "one")
     eventually(lambda: "begun" in lab.cli("logs", "one.sweep.trial_0").out, "a trial runs", 60)
-    os.kill(supervisor_of(lab.cli, "one"), signal.SIGKILL)
+    found = supervisors(lab.cli.home, "one")
+    assert found
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
     assert lab.cli("wait", "one", timeout=180).code == 0
     run = lab.cli.row("one")
     assert told(run)["best"] == "sweep.trial_1"

@@ -19,7 +19,20 @@ from tests.emulators.azureml.state import Doc, State
 from tests.emulators.azureml.wire import Call
 
 IDENTITY_PATH = "/identity/token"
-_KINDS = {"workspace", "compute", "datastore", "environment", "code", "component", "data", "job", "run"}
+_KINDS = {
+    "workspace",
+    "compute",
+    "datastore",
+    "environment",
+    "code",
+    "component",
+    "data",
+    "job",
+    "run",
+    "registry",
+    "role",
+    "connection",
+}
 
 
 class Admin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Protocol
+from uuid import NAMESPACE_URL, uuid5
 
 from tests.emulators.azureml import names
 from tests.emulators.azureml.armlist import envelope, page, system_data
@@ -32,8 +33,10 @@ class Workspace:
         locations = (
             r"/subscriptions/(?P<sub>[^/]+)/providers/Microsoft\.MachineLearningServices/locations/(?P<loc>[^/]+)"
         )
-        host = r"management\.azure\.com"
+        host, every = r"management\.azure\.com", r"/providers/Microsoft\.MachineLearningServices/workspaces"
+        places = (r"/subscriptions/(?P<sub>[^/]+)", r"/subscriptions/(?P<sub>[^/]+)/resourceGroups/(?P<group>[^/]+)")
         return [
+            *(Route("GET", host, f"{place}{every}", self._workspaces, MANAGEMENT, versioned=True) for place in places),
             arm("GET", "", lambda _: Answer(self._state.get("workspace", names.WORKSPACE))),
             arm("GET", r"/computes", lambda call: page(call, self._state.list("compute"))),
             arm("GET", r"/computes/(?P<name>[^/]+)", self._compute),
@@ -43,7 +46,6 @@ class Workspace:
             arm("GET", r"/datastores", self._datastores),
             arm("GET", r"/datastores/(?P<name>[^/]+)", lambda call: Answer(self._shown(self._store(call)))),
             arm("POST", r"/datastores/(?P<name>[^/]+)/listSecrets", self._secrets),
-            arm("GET", r"/connections", lambda call: page(call, [])),
             Route("GET", r"[^.]+\.api\.azureml\.ms", r"/discovery(/workspaces/[^/]+)?", self._discovery),
         ]
 
@@ -69,7 +71,7 @@ class Workspace:
             "storageHnsEnabled": False,
             "imageBuildCompute": None,
         }
-        identity = {"type": "SystemAssigned", "principalId": names.PRINCIPAL, "tenantId": names.TENANT}
+        identity = {"type": "SystemAssigned", "principalId": names.WORKSPACE_PRINCIPAL, "tenantId": names.TENANT}
         workspace = {
             "id": names.WORKSPACE_ARM, "name": names.WORKSPACE, "type": f"{names.PROVIDER}/workspaces",
             "location": names.LOCATION, "kind": "Default", "sku": {"name": "Basic", "tier": "Basic"}, "tags": {},
@@ -81,6 +83,9 @@ class Workspace:
         for name, container in names.CONTAINERS.items():
             store = _store(name, container, self._blobs.account, default=name == names.DEFAULT_STORE)
             self._state.put("datastore", name, envelope("datastores", f"datastores/{name}", store, moment))
+
+    def _workspaces(self, call: Call) -> Answer:
+        return page(call, self._state.list("workspace"))
 
     def _compute(self, call: Call) -> Answer:
         return Answer(self._known_compute(call.parts["name"]))
@@ -187,5 +192,6 @@ def _cluster(name: str, moment: str) -> Doc:
         "provisioningErrors": None, "isAttachedCompute": False, "properties": cluster,
     }  # fmt: skip
     doc = envelope("computes", f"computes/{name}", compute, moment)
-    identity = {"type": "SystemAssigned", "principalId": names.PRINCIPAL, "tenantId": names.TENANT}
+    principal = str(uuid5(NAMESPACE_URL, doc["id"]))
+    identity = {"type": "SystemAssigned", "principalId": principal, "tenantId": names.TENANT}
     return doc | {"location": names.LOCATION, "tags": {}, "identity": identity}

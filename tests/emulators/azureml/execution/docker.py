@@ -39,6 +39,7 @@ class Engine:
 
     def __init__(self, label: str) -> None:
         """label: what tells this emulator's containers from those of others."""
+        self.owner = label[:8]
         self._label = f"runner-emulator={label}"
         self.build_label = f"runner-emulator-build={label}"
 
@@ -68,19 +69,24 @@ class Engine:
     def stop(self, name: str, grace_s: float) -> subprocess.Popen[bytes]:
         """SIGTERM, and SIGKILL after the grace; a process that ends with it. 0 s: SIGKILL at once."""
         return subprocess.Popen(
-            ["docker", "stop", "--time", str(round(grace_s)), name],
+            ["docker", "stop", "-t", str(round(grace_s)), name],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
-    def exists(self, name: str) -> bool:
-        return self._state(name) is not None
+    def began(self, name: str) -> bool:
+        """Whether there is such a container, running or ended; one that was never started is removed."""
+        state = self._state(name)
+        if state is not None and state["Status"] == "created":
+            self.remove(name)
+            return False
+        return state is not None
 
     def ended(self, name: str) -> Ended | None:
         """None: it still runs. EngineError: there is no such container."""
         state = self._state(name)
         if state is None:
             raise EngineError(f"no container {name}")
-        if state["Running"] or state["Status"] == "created":
+        if state["Running"]:
             return None
         return Ended(int(state["ExitCode"]), bool(state["OOMKilled"]))
 

@@ -12,7 +12,7 @@ from tests.emulators.azureml.execution.document import last_name
 from tests.emulators.azureml.execution.expressions import expressions
 from tests.emulators.azureml.state import Doc, State
 
-KINDS = ("command", "pipeline", "sweep", "parallel")
+KINDS = ("command", "pipeline", "sweep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,7 @@ def _check(graph: Graph) -> None:
         )
         if missing:
             raise ValueError(f"Node {node.name}: the required inputs {', '.join(missing)} have no value.")
+        _check_command(node)
         if node.kind == "pipeline" and not node.spec.get("jobs"):
             raise ValueError(f"Node {node.name}: its component is no pipeline.")
     ended: dict[str, bool] = {}
@@ -128,6 +129,17 @@ def _check(graph: Graph) -> None:
         ended |= {node.name: True for node in ready}
     if left := sorted(set(graph.nodes) - set(ended)):
         raise ValueError(f"The nodes {', '.join(left)} need each other's outputs.")
+
+
+def _check_command(node: Node) -> None:
+    known = [f"{side}.{name}" for side in ("inputs", "outputs") for name in node.spec.get(side) or {}]
+    unknown = sorted(set(expressions(str(node.spec.get("command") or ""))) - {*known})
+    if unknown:
+        raise ValueError(
+            f"Node {node.name}: its command refers to {', '.join(unknown)}, which its component does not have."
+        )
+    if node.kind == "command" and int((node.node.get("resources") or {}).get("instance_count") or 1) > 1:
+        raise ValueError(f"Node {node.name}: several nodes (instance_count) are not emulated.")
 
 
 def _required(declared: object) -> bool:

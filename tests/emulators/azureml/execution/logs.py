@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -50,9 +51,10 @@ class Pump:
             self.all()
 
     def all(self) -> None:
-        """Everything that the file has by now."""
+        """What the file has by now, and no more: a job that never stops writing must not hold up the rest."""
         with self._source.open("rb") as stream:
+            end = os.fstat(stream.fileno()).st_size
             stream.seek(self._log.size - self._base)
-            while data := stream.read(_READ):
+            while data := stream.read(min(_READ, end - stream.tell())):
                 self._log.write(data)
         self._last = time.monotonic()

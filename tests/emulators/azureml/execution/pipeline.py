@@ -117,7 +117,6 @@ class PipelineRun:
             "azureml.runsource": "azureml.StepRun", "azureml.nodeid": uuid4().hex[:8], "StepType": _STEP_TYPES[node.kind],
             "azureml.pipelinerunid": self._run_id, "azureml.rootpipelinerunid": own["rootRunId"],
             "azureml.moduleName": str(node.spec.get("name") or node.name), "azureml.moduleid": node.component,
-            "azureml.parallelRunStep": str(node.kind == "parallel").lower(),
         }  # fmt: skip
         origin = Origin(
             own["rootRunId"], own["experimentName"], node.display_name, "azureml.StepRun", parent=self._run_id,
@@ -210,8 +209,7 @@ def drive_pipeline(context: Context, job: Doc, signals: Signals, signals_of: Sig
     PipelineRun(context, job["name"], graph, scope, signals, signals_of, goes_on=goes_on).drive()
 
 
-_STEP_TYPES = {"command": "PythonScriptStep", "pipeline": "SubGraphCloudStep", "sweep": "HyperDriveStep",
-               "parallel": "ParallelRunStep"}  # fmt: skip
+_STEP_TYPES = {"command": "PythonScriptStep", "pipeline": "SubGraphCloudStep", "sweep": "HyperDriveStep"}
 DRIVERS: dict[str, Callable[[PipelineRun, Node, str, Signals], None]] = {
     "command": PipelineRun.command,
     "pipeline": PipelineRun.nested,
