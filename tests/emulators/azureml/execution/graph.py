@@ -17,13 +17,15 @@ KINDS = ("command", "pipeline", "sweep")
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """node: as sent. spec: of its component, or for a sweep that of its trial. component: the reference, as sent."""
+    """node: as sent. spec: of its component, or for a sweep that of its trial. component: the reference, as sent.
+    needs: names of the nodes whose outputs it takes."""
 
     name: str
     kind: str
     node: Mapping[str, Any]
     spec: Mapping[str, Any]
     component: str
+    needs: frozenset[str]
 
     @property
     def display_name(self) -> str:
@@ -46,10 +48,6 @@ class Node:
         """The search space of a sweep; its trials have the names as inputs."""
         return (self.node.get("search_space") or {}) if self.kind == "sweep" else {}
 
-    def needs(self) -> set[str]:
-        """Names of the nodes whose outputs it takes."""
-        return {step for name in _texts(self.inputs) if (step := _step(name)) is not None}
-
 
 @dataclass(frozen=True, slots=True)
 class Graph:
@@ -62,7 +60,7 @@ class Graph:
     def settled(self, ended: Mapping[str, bool]) -> Iterator[Node]:
         """Nodes that have not begun and need only what completed. ended: name → whether it completed."""
         for node in self.nodes.values():
-            if node.name not in ended and all(ended.get(step) for step in node.needs()):
+            if node.name not in ended and all(ended.get(step) for step in node.needs):
                 yield node
 
 
@@ -104,11 +102,12 @@ def _node(name: str, node: Mapping[str, Any], state: State) -> Node:
         raise ValueError(f"Node {name}: nodes of type {kind} are not emulated.")
     reference = node.get("trial") if kind == "sweep" else node.get("componentId")
     inline = node.get("component")
+    needs = frozenset(step for text in _texts(node.get("inputs") or {}) if (step := _step(text)) is not None)
     if isinstance(inline, Mapping):
-        return Node(name, kind, node, inline, "inline")
+        return Node(name, kind, node, inline, "inline", needs)
     if not reference:
         raise ValueError(f"Node {name} has no component.")
-    return Node(name, kind, node, component_spec(str(reference), state), str(reference))
+    return Node(name, kind, node, component_spec(str(reference), state), str(reference), needs)
 
 
 def _check(graph: Graph) -> None:

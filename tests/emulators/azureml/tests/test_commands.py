@@ -90,14 +90,6 @@ def test_a_flood_of_log_holds_nothing_up(bench: Bench) -> None:
     assert bench.ended(name)["status"] == "Canceled"
 
 
-def test_a_container_that_was_made_but_never_started_is_made_again(bench: Bench) -> None:
-    owner = bench.execution._context.engine.owner
-    call("create", "--name", f"emu-{owner}-job-made", bench.image, "true")
-    name = bench.begin(bench.command("echo ran"), name="job-made")
-    assert bench.ended(name)["status"] == "Completed"
-    assert bench.log(name) == b"ran\n"
-
-
 def test_the_service_s_variables_and_the_job_s_own(bench: Bench) -> None:
     name = bench.begin(bench.command("env -0", environmentVariables={"MINE": "two\nlines"}))
     assert bench.ended(name)["status"] == "Completed"
@@ -310,3 +302,39 @@ def test_jobs_outlive_the_emulator(tmp_path: Path, image: str) -> None:
         assert second.artifact(running, "outputs/x") == b"x\n"
     finally:
         second.stop()
+
+
+def test_a_container_that_was_made_but_never_started_is_made_again(tmp_path: Path, image: str) -> None:
+    first = Bench(tmp_path, image).start()
+    first.profile.change({"queue_s": 60})
+    name = first.begin(first.command("echo ran"))
+    first.until(lambda: first.run(name)["status"] == "Queued", "it is queued")
+    container = first.execution._context.places(name).container
+    first.stop(keep=True)
+    call("create", "--name", container, image, "true")  # as far as a killed emulator may have come
+    second = Bench(tmp_path, image).start()
+    try:
+        second.execution.resume()
+        assert second.ended(name)["status"] == "Completed", second.run(name)["error"]
+        assert second.log(name) == b"ran\n"
+    finally:
+        second.stop()
+
+
+def test_the_modes_of_data(bench: Bench) -> None:
+    bench.blobs.upload("azureml", "folder/a", b"a")
+    bench.blobs.upload("azureml", "folder/sub/b", b"b")
+    uri = "azureml://datastores/workspaceartifactstore/paths/folder/"
+    modes = {"mounted": "ReadOnlyMount", "down": "Download", "uri": "Direct"}
+    name = bench.begin(
+        bench.command(
+            "cat ${{inputs.mounted}}/sub/b; echo x > ${{inputs.down}}/a && cat ${{inputs.down}}/a; echo ${{inputs.uri}};"
+            " echo ${{outputs.uri}}; (echo x > ${{inputs.mounted}}/a) 2>/dev/null || echo read-only",
+            inputs={key: {"jobInputType": "uri_folder", "uri": uri, "mode": mode} for key, mode in modes.items()},
+            outputs={"uri": {"jobOutputType": "uri_folder", "mode": "Direct"}},
+        )
+    )
+    assert bench.ended(name)["status"] == "Completed"
+    output = f"azureml://datastores/workspaceblobstore/paths/azureml/{name}/uri/"
+    assert bench.log(name).decode().splitlines() == ["bx", uri, output, "read-only"]
+    assert bench.blobs.read("azureml", "folder/a") == b"a"
