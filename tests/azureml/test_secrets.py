@@ -27,9 +27,7 @@ def submit(emulator: Emulator, cli: Cli, image: str) -> list[str]:
     (cli.cwd / "show.py").write_text(SCRIPT)
     arm = f"{emulator.target.path}/environments/lab/versions/1"
     emulator.admin.change("environment", "lab/1", id=arm, name="1", properties={"image": image})
-    job = (
-        "type: command\ncode: .\ncommand: python3 show.py\nenvironment: azureml:lab:1\ncompute: azureml:cpu-cluster\n"
-    )
+    job = "type: command\ncode: .\ncommand: python3 show.py\nenvironment: azureml:lab:1\ncompute: azureml:cpu-cluster\n"
     (cli.cwd / "job.yml").write_text(job)
     return ["submit", "job.yml", "--backend", "azureml", "--wait", "--name", "one"]
 
