@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from runner import artifacts, logs, steplogs
 from runner.errors import CapabilityError, ConflictError, NotFoundError, UsageError
@@ -20,6 +21,7 @@ from runner.sweeps.summary import logged, sweep_row
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from runner.backends.base import PlanBackend
     from runner.builder import BuiltImage
     from runner.builder.registry.push import Pushed
     from runner.job import Job
@@ -174,11 +176,41 @@ class Run:
         if to.exists() and not to.is_dir():
             raise ConflictError(f"{to} is not a folder", "choose another one with --to")
         try:
+            self._bring_left(row)
             return self._copy_out(row, to, output)
         except OSError as error:
             raise ConflictError(
                 f"cannot write {error.filename or to}: {error.strerror or error}", "choose another folder with --to"
             ) from error
+
+    def _bring_left(self, row: RunRow) -> None:
+        """First bring what was left elsewhere, since it is large; it stays in the run's folder then."""
+        from runner.backends import open_backend
+        from runner.backends.base import LEFT
+        from runner.composer import task_key
+        from runner.snapshot import COLLECTED
+
+        kept, root = self._kept(row), self._store.root_of(row)
+        target = self._store.folder(root.name).read_target()
+        left = row.outcome is not None and any(LEFT in warning for warning in row.outcome.warnings)
+        if kept is None or target is None or not left:
+            return
+        places = {name: kept / output_folder(name) for name in row.step.outputs}
+        places |= {name: kept / name for name in COLLECTED}
+        names = [
+            name for name, place in places.items() if not artifacts.plain_folder(place) or not any(place.iterdir())
+        ]
+        if not names:
+            return
+        backend = cast("PlanBackend", open_backend(root.backend, self._store, target))
+        try:
+            with tempfile.TemporaryDirectory(dir=kept.parent) as aside:
+                key = task_key(self._store.id, root.name, max(1, root.attempts))
+                handle = backend.handle_of(key, row.path)
+                for name in backend.download(handle, names, Path(aside))[0]:
+                    artifacts.copy_out(Path(aside, name), places[name])
+        finally:
+            backend.close()
 
     def _copy_out(self, row: RunRow, to: Path, output: str | None) -> Sequence[str]:
         if output is not None:

@@ -19,7 +19,15 @@ from runner.spec import azureobject, names
 from runner.spec import config as configuration
 from runner.submission import elsewhere, images, refusing
 from runner.submission.accepting import WHOLE, CodeFolder, Prepared
-from runner.submission.choices import Asked, check_arguments, check_limits, check_vaulted, choose_backend, opened
+from runner.submission.choices import (
+    Asked,
+    check_arguments,
+    check_limits,
+    check_registry,
+    check_vaulted,
+    choose_backend,
+    opened,
+)
 from runner.submission.resuming import begun_at
 from runner.submission.settling import Settled, settle
 
@@ -115,6 +123,7 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
             if not remote or "has no effect" not in warning:
                 say("note", warning)
         check_vaulted(request.vaulted, backend)
+        check_registry(request.registry, backend)
         found, settled = _settled(request, backend)
         make = _steps_elsewhere if remote else _steps
         steps = make(request, settled, backend, store, say, build=build)
@@ -221,7 +230,9 @@ def _steps_elsewhere(
 ) -> _Steps:
     """Build, push, read: each thing once. Data stays where it is; what is of this machine is uploaded with the job."""
     taken = _codes(settled, store, say)
-    pushing = images.Pushing(request.registry, images.registry_of(backend), request.config, say, build)
+    pushing = images.Pushing(
+        request.registry, images.registry_of(backend), request.config, store.cache / "contexts", say, build
+    )
     ours = [each for each in settled if each.draft.foreign is None]
     wanted = [images.stays(each.environment, request.config, say) for each in ours]
     if build:

@@ -85,7 +85,8 @@ class Tail:
         self._restore()
         if last or not self._files or time.monotonic() - self._looked > _LOOK_S:
             self._look()
-        return any([self._follow(name, last=last) for name in wanted(self._files)])
+        news = [self._follow(name, last=last) for name in wanted(self._files)]
+        return any(news)
 
     def _look(self) -> None:
         """Ask which files there are. Addresses that are known stay, until they are refused."""
@@ -96,7 +97,7 @@ class Tail:
                 self._files.setdefault(str(name), url)
 
     def _follow(self, name: str, *, last: bool) -> bool:
-        """Read one file on; whether it had anything new. What may be the record, or half a line, is read again with the next."""
+        """Read one file on; whether it had anything new. What may be the record, or half a line, is read again then."""
         taken = 0
         whole_lines = not _primary(name) or len(wanted(self._files)) > 1
         while True:

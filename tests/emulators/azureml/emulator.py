@@ -18,13 +18,15 @@ from tests.emulators.azureml.faults import Faults
 from tests.emulators.azureml.history import History
 from tests.emulators.azureml.jobs import Jobs
 from tests.emulators.azureml.journal import Journal
-from tests.emulators.azureml.neighbours import Neighbours
+from tests.emulators.azureml.mlflow import MlFlow
 from tests.emulators.azureml.pki import pki
 from tests.emulators.azureml.profile import Profile
 from tests.emulators.azureml.proxy import Proxy
 from tests.emulators.azureml.references import References
+from tests.emulators.azureml.registries import Registries
 from tests.emulators.azureml.server import Server
 from tests.emulators.azureml.state import State
+from tests.emulators.azureml.vault import Vaults
 from tests.emulators.azureml.wire import DATA_PLANE, Route
 from tests.emulators.azureml.workspace import Workspace
 
@@ -53,7 +55,7 @@ class Emulator:
         return [
             *self.tokens.routes(),
             *Workspace(self.state, self.blobs, self.profile).routes(),
-            *Neighbours(self.state).routes(),
+            *Registries(self.state).routes(),
             *Assets(self.state, self.blobs, self.profile, references).routes(),
             *Jobs(self.state, self.execution, self.profile, references).routes(),
             *History(self.state, self.blobs, self.execution, self.profile).routes(),
