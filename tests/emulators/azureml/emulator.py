@@ -59,6 +59,8 @@ class Emulator:
             *Assets(self.state, self.blobs, self.profile, references).routes(),
             *Jobs(self.state, self.execution, self.profile, references).routes(),
             *History(self.state, self.blobs, self.execution, self.profile).routes(),
+            *MlFlow(self.state, self.tokens).routes(),
+            *Vaults(self.state, self.tokens, self.profile).routes(),
         ]
 
     async def start(self) -> None:
