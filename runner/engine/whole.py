@@ -149,7 +149,7 @@ class WholeDriver:
             except ImageError as error:
                 return self._decide(verdict.image_unavailable(str(error), retryable=error.retryable))
             except RunnerError as error:
-                return self._decide(verdict.start_failed(str(error)))
+                return self._decide(verdict.start_failed(str(error), "the service"))
         self._store.set_handle(self._run, _NUMBER, self._handle)
         self._backend.watch(task, self._handle)
         return 0.0

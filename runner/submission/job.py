@@ -226,7 +226,9 @@ def _steps_elsewhere(
 ) -> _Steps:
     """Build, push, read: each thing once. Data stays where it is; what is of this machine is uploaded with the job."""
     taken = _codes(settled, store, say)
-    pushing = images.Pushing(request.registry, images.registry_of(backend), request.config, say, build)
+    pushing = images.Pushing(
+        request.registry, images.registry_of(backend), request.config, store.cache / "contexts", say, build
+    )
     ours = [each for each in settled if each.draft.foreign is None]
     wanted = [images.stays(each.environment, request.config, say) for each in ours]
     if build:

@@ -15,11 +15,12 @@ from runner.backends.azureml import secrets
 from runner.backends.azureml.blobs import Datastores
 from runner.backends.azureml.bring import unavailable
 from runner.backends.azureml.credential import Tokens
-from runner.backends.azureml.follow import Follower, shown
+from runner.backends.azureml.follow import Follower
 from runner.backends.azureml.names import job_name, root_of, run_of
 from runner.backends.azureml.outputs import Outputs
 from runner.backends.azureml.rest import Rest
 from runner.backends.azureml.service import Service
+from runner.backends.azureml.watched import shown
 from runner.backends.base import Capabilities, Layout, Tried
 from runner.errors import BackendError, CapabilityError, NotFoundError, RunnerError, UnavailableError
 
@@ -175,7 +176,7 @@ class AzureMLBackend:
                     strange.append(handle)
                 continue
             if self._follower.problem is not None and not one.settled:
-                raise self._follower.problem
+                raise self._follower.problem.with_traceback(None)  # it is raised again and again
             found[handle] = shown(one)
         if strange:
             try:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.backends.azureml.bring import bring, unavailable
@@ -18,11 +18,13 @@ from runner.backends.azureml.names import root_of, run_of
 from runner.backends.azureml.observe import observation
 from runner.backends.azureml.parts import parts_of
 from runner.backends.azureml.tail import Tail
+from runner.backends.azureml.watched import Watched, never_began, unfinished
 from runner.backends.base import Observation, Phase
 from runner.errors import NotFoundError, RunnerError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from concurrent.futures import Future
 
     from runner.backends.azureml.blobs import Datastores
     from runner.backends.azureml.outputs import Outputs
@@ -42,30 +44,6 @@ _FORGOTTEN_S = 60.0
 """A job may be accepted for so long before the run history knows of it."""
 
 _TALKING = frozenset({Phase.RUNNING, Phase.FINALIZING})
-
-
-@dataclass(slots=True)
-class Watched:
-    """A task that is followed. seen: what is known; None once it is known that the service has no such run."""
-
-    task: Task
-    tail: Tail
-    since: float
-    seen: Observation | None
-    asked: bool = False
-    parts: Parts | None = None
-    """Of a plan that was handed over whole, once they were asked for."""
-    reading: Future[None] | None = None
-    news: bool = False
-    """Whether the last look at its log found something."""
-    read: float = 0.0
-    """When that look began."""
-    bringing: Future[tuple[str, ...]] | None = None
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing about it can change any more."""
-        return self.asked and (self.seen is None or self.bringing is not None)
 
 
 @dataclass(slots=True)
@@ -118,9 +96,7 @@ class Follower:
         """
         with self._changed:
             seen = self._of_its_whole(handle)
-        if seen is None or seen.phase is not Phase.ENDED or (seen.started is None and _is(seen, "Canceled")):
-            return seen
-        return replace(seen, phase=Phase.FINALIZING, platform=None, finished=None)
+        return seen if seen is None or seen.phase is not Phase.ENDED or never_began(seen) else unfinished(seen)
 
     def _of_its_whole(self, handle: Handle) -> Observation | None:
         whole = self._watched.get(root_of(handle))
@@ -304,17 +280,3 @@ class Follower:
             one.seen = self.states([handle]).get(handle, one.seen)
         reused = one.seen.platform.reused if one.seen and one.seen.platform else None
         return bring(self.outputs, one.tail, one.task, run_of(handle), reused)
-
-
-def shown(one: Watched) -> Observation | None:
-    """What is said of a task: that it has ended only once all of it is here, or cannot be had at first."""
-    seen = one.seen
-    if seen is None or seen.phase is not Phase.ENDED:
-        return seen
-    if one.bringing is not None and one.bringing.done():
-        return seen
-    return replace(seen, phase=Phase.FINALIZING, platform=None, finished=None)
-
-
-def _is(seen: Observation, status: str) -> bool:
-    return seen.platform is not None and seen.platform.status == status
