@@ -18,6 +18,7 @@ from tests.emulators.azureml.faults import Faults
 from tests.emulators.azureml.history import History
 from tests.emulators.azureml.jobs import Jobs
 from tests.emulators.azureml.journal import Journal
+from tests.emulators.azureml.mlflow import MlFlow
 from tests.emulators.azureml.pki import pki
 from tests.emulators.azureml.profile import Profile
 from tests.emulators.azureml.proxy import Proxy
@@ -25,6 +26,7 @@ from tests.emulators.azureml.references import References
 from tests.emulators.azureml.registries import Registries
 from tests.emulators.azureml.server import Server
 from tests.emulators.azureml.state import State
+from tests.emulators.azureml.vault import Vaults
 from tests.emulators.azureml.wire import DATA_PLANE, Route
 from tests.emulators.azureml.workspace import Workspace
 
