@@ -10,12 +10,13 @@ import math
 import os
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.backends.azureml.search import search
 from runner.bootstrapper import interpreted
-from runner.errors import RunnerError, SpecError
+from runner.errors import RunnerError, SpecError, UsageError
 from runner.job import Command, Data, DataType, Foreign, Graph, Reference, Sweep
 from runner.spec.job.flat import flattened
 from runner.spec.jobwriter import settings_written, written
@@ -55,16 +56,29 @@ def to_azureml(job: Job, config: Config, *, folder: Path | None = None, registry
     """
     place = folder or (job.file.parent if job.file else Path.cwd())
     export = _Export(config, place.absolute(), registry)
-    for problem in elsewhere.problems(job):
-        export.fault(problem.where, problem.reason, problem.way_out)
-    data = export.job(job)
-    if len(export.faults) == 1:
-        raise export.faults[0]
-    if export.faults:
-        raise SpecError(
-            f"{len(export.faults)} things cannot be said in Azure ML's YAML", *(str(each) for each in export.faults)
+    return written(export.told(job, export.job))
+
+
+def component(
+    job: Job, config: Config, name: str, description: str = "", *, registry: str | None = None
+) -> dict[str, Any]:
+    """A pipeline as a component of that name, as plain data; paths are relative to the root. What the job gives its inputs
+    are their defaults, and what stands around its steps (computes, settings) is left to the job that will use it.
+
+    Raises:
+        SpecError: as `to_azureml`. UsageError: it is no pipeline.
+    """
+    graph = job.component
+    if not isinstance(graph, Graph):
+        raise UsageError(
+            "only a pipeline is registered in a workspace", "write one: type: pipeline (docs/pipelines.md)"
         )
-    return written(data)
+    given = {key: value for key, value in job.inputs.items() if not isinstance(value, (Data, Reference))}
+    inputs = {key: replace(each, default=given.get(key, each.default)) for key, each in graph.inputs.items()}
+    export = _Export(config, Path("/"), registry)
+    body = export.told(job, lambda _: export.pipeline(replace(flattened(graph), inputs=inputs)))
+    schema = "https://azuremlschemas.azureedge.net/latest/pipelineComponent.schema.json"
+    return _filled({"$schema": schema, "name": name, "description": description or job.description, **body})
 
 
 class _Export:
@@ -77,6 +91,23 @@ class _Export:
     def fault(self, where: Where, text: str, *ways: str) -> None:
         """Note what cannot be written."""
         self.faults.append(where.error(text, *ways))
+
+    def told(self, job: Job, make: Callable[[Job], dict[str, Any]]) -> dict[str, Any]:
+        """What `make` makes of the job, unless something is in the way: then all of that is raised.
+
+        Raises:
+            SpecError: what cannot be said.
+        """
+        for problem in elsewhere.problems(job):
+            self.fault(problem.where, problem.reason, problem.way_out)
+        data = make(job)
+        if len(self.faults) == 1:
+            raise self.faults[0]
+        if self.faults:
+            raise SpecError(
+                f"{len(self.faults)} things cannot be said in Azure ML's YAML", *(str(each) for each in self.faults)
+            )
+        return data
 
     # -- jobs ------------------------------------------------------------------------------------------------------
 
@@ -127,6 +158,15 @@ class _Export:
             "type": "pipeline", **self._ends(graph, job), "settings": settings,
             "jobs": {name: self._node(node) for name, node in graph.nodes.items()},
         }  # fmt: skip
+
+    def pipeline(self, graph: Graph) -> dict[str, Any]:
+        """A pipeline without pipelines in it, as the body of a component."""
+        return _filled({
+            "type": "pipeline",
+            "inputs": {name: _declared(each) for name, each in graph.inputs.items()},
+            "outputs": {name: {"type": each.type.value} for name, each in graph.outputs.items()},
+            "jobs": {name: self._node(node) for name, node in graph.nodes.items()},
+        })  # fmt: skip
 
     def _ends(self, component: Command | Graph | Sweep, job: Job) -> dict[str, Any]:
         inputs = {}

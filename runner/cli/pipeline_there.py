@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from runner.backends.azureml.components import Pipeline
     from runner.job import Job
     from runner.spec.config import Config
+
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,254}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,20 @@ def refuse(asked: dict[str, str] | None, registry: str | None = None) -> None:
 
 def register(job: Job, settings: Config, named: Named, asked: dict[str, str] | None, *, json: bool) -> None:
     """Make a pipeline a component of the workspace, as plain Azure ML: it needs no runner to run."""
-    from runner.backends.azureml import sdk
+    from runner.backends.azureml import components, sdk
     from runner.export import component
 
+    if not _NAME.fullmatch(named.name):
+        near = re.sub(r"[^a-z0-9_]", "_", named.name.lower()).lstrip("_0123456789")
+        raise UsageError(
+            f"{named.name!r} cannot be a component's name in Azure ML", "expected lower-case letters, digits and `_`",
+            *([f"such as {near}"] if near else []),
+        )  # fmt: skip
     document = component(job, settings, named.name, named.description or job.description, registry=named.registry)
-    target = workspaces.found(asked).target
-    name, version = sdk.register(target, document)
+    with workspaces.opened(asked) as (arm, found):
+        target = found.target
+        version = components.next_version(arm, target, named.name)
+    name, version = sdk.register(target, {**document, "version": version})
     if json:
         console.result_json({"name": name, "version": version, "workspace": target.workspace})
         return

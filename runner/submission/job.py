@@ -15,8 +15,8 @@ from runner.errors import SpecError, UsageError
 from runner.job import DataType, Graph, Job, Mode, Sweep
 from runner.model import Step
 from runner.plan import Plan, PlanStep, Pool
+from runner.spec import azureobject, names
 from runner.spec import config as configuration
-from runner.spec import names
 from runner.submission import elsewhere, images, refusing
 from runner.submission.accepting import WHOLE, CodeFolder, Prepared
 from runner.submission.choices import (
@@ -73,7 +73,7 @@ class JobRequest:
 
 
 def loaded(
-    job: Job | str | Path,
+    job: Job | str | Path | object,
     sets: Sequence[tuple[str, str]],
     store: Store,
     environ: Mapping[str, str],
@@ -82,7 +82,8 @@ def loaded(
     """A job with other values, and the settings that hold where it is.
 
     Args:
-        job: one that is there already; a file; or `pipeline:NAME[@VERSION]`, which was registered.
+        job: one that is there already; a file; `pipeline:NAME[@VERSION]`, which was registered; or one that was made
+            with azure-ai-ml.
         sets: dotted key → value as typed.
         config: the file to take instead of the project's runner.yaml.
 
@@ -93,11 +94,14 @@ def loaded(
         if sets:
             raise UsageError("a job made in Python takes no --set", "give the values where it is made")
         return job, configuration.load(job.file.parent if job.file else Path.cwd(), environ, config)
+    if azureobject.is_one(job):
+        settings = configuration.load(Path.cwd(), environ, config)
+        return azureobject.read(job, sets, lambda reference: names.component(settings, reference)), settings
     if str(job).startswith(registered.PREFIX):
         return registered.load(store, str(job), sets), configuration.load(Path.cwd(), environ, config)
     from runner.spec.job import load
 
-    path = Path(job)
+    path = Path(str(job))
     settings = configuration.load(path.absolute().parent, environ, config)
     return load(path, sets, components=lambda reference: names.component(settings, reference)), settings
 

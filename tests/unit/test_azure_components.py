@@ -78,11 +78,17 @@ def test_a_job_that_runs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert isinstance(job.component, Graph)
     (node,) = job.component.nodes.values()
     assert isinstance(node.component, Foreign)
-    assert node.component.raw == {"component": "azureml:train:2"}
+    assert node.component.raw == {"type": "pipeline", "component": "azureml:train:2"}
     assert node.inputs == {"data": Data(str(tmp_path / "d"), DataType.URI_FOLDER), "lr": "0.20"}
     cloud = components.job(found, [("inputs.data", "azureml:titanic@latest")])
     assert isinstance(cloud.component, Graph)
     assert cloud.component.nodes["train"].inputs["data"] == Data("azureml:titanic@latest", DataType.URI_FOLDER)
+
+
+def test_the_next_version_is_the_service_s_to_say() -> None:
+    there = {"/components/train": {"name": "train", "properties": {"latestVersion": "2", "nextVersion": "5"}}}
+    assert components.next_version(Arm(Workspace(there)), TARGET, "train") == "5"
+    assert components.next_version(Arm(Workspace({})), TARGET, "train") == "1"
 
 
 def test_inputs_that_are_missing_or_unknown_are_said() -> None:

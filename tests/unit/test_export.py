@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.drafts import Draft, drafts
-from runner.errors import SpecError
-from runner.export import compiled, to_azureml
+from runner.errors import SpecError, UsageError
+from runner.export import compiled, component, to_azureml
 from runner.job import Job
 from runner.plan import Upstream
 from runner.spec import config as settings
@@ -247,3 +247,32 @@ def test_azures_own_examples_are_read_by_azure_after_the_export() -> None:
             wrong.append(f"{path}: {error}")
     assert wrong == []
     assert read > 10
+
+
+def test_a_pipeline_as_a_component(tmp_path: Path) -> None:
+    file = tmp_path / "pipe.yml"
+    file.write_text("""
+type: pipeline
+description: of the job
+settings: {default_compute: azureml:cpu}
+inputs:
+  lr: 0.5
+  data: {type: uri_folder, path: ./d}
+outputs: {model: {type: uri_folder}}
+jobs:
+  fit:
+    command: fit ${{inputs.lr}} ${{inputs.data}} ${{outputs.o}}
+    code: ./src
+    environment: {image: "docker.io/library/python:3.12"}
+    inputs: {lr: "${{parent.inputs.lr}}", data: "${{parent.inputs.data}}"}
+    outputs: {o: "${{parent.outputs.model}}"}
+""")
+    made = component(load(file), Config(), "fit_it")
+    assert (made["type"], made["name"], made["description"]) == ("pipeline", "fit_it", "of the job")
+    assert made["inputs"] == {"lr": {"type": "number", "default": 0.5}, "data": {"type": "uri_folder"}}
+    assert made["outputs"] == {"model": {"type": "uri_folder"}}
+    assert "settings" not in made
+    assert made["jobs"]["fit"]["component"]["code"] == f".{tmp_path}/src", "from the root, wherever it is read"
+    file.write_text("command: echo\nenvironment: {image: x}\n")
+    with pytest.raises(UsageError, match="only a pipeline"):
+        component(load(file), Config(), "fit_it")

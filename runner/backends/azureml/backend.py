@@ -16,7 +16,7 @@ from runner.backends.azureml.blobs import Datastores
 from runner.backends.azureml.bring import unavailable
 from runner.backends.azureml.credential import Tokens
 from runner.backends.azureml.follow import Follower
-from runner.backends.azureml.names import job_name, root_of, run_of
+from runner.backends.azureml.names import child, job_name, root_of, run_of
 from runner.backends.azureml.outputs import Outputs
 from runner.backends.azureml.rest import Rest
 from runner.backends.azureml.service import Service
@@ -254,6 +254,20 @@ class AzureMLBackend:
             The names of those that were there; warnings.
         """
         return self.outputs.download(run_of(handle), names, target)
+
+    def handle_of(self, key: str, path: str | None) -> Handle:
+        """See `PlanBackend.handle_of`; a step is told by its display name.
+
+        Raises:
+            NotFoundError: the job has no such step.
+        """
+        root = job_name(key)
+        if path is None:
+            return root
+        for run in self.service.children(root):
+            if run.get("displayName") == path:
+                return child(root, str(run.get("runId")))
+        raise NotFoundError(f"the job {root} has no step {path}", "see it in the studio: runner open")
 
     def studio(self, handle: Handle) -> str:
         """The address of the job's page in the studio."""

@@ -121,7 +121,7 @@ def given(
     known |= {f"outputs.{name}" for name in task.outputs}
     known |= set(drawn.values()) if component else {f"search_space.{name}" for name in searched}
     sections = _Sections(frozenset(known), drawn)
-    inside, beside = _variables(task, native=native, shared=shared)
+    inside, beside = _variables(task, native=native, shared=shared or bool(searched))
     config = {
         "argv": _argv(task.argv, sections),
         "env": {name: sections.word(text) for name, text in inside.items()},

@@ -78,6 +78,15 @@ def find(arm: Arm, target: Target, reference: str) -> Pipeline:
     return _read(found, versions)
 
 
+def next_version(arm: Arm, target: Target, name: str) -> str:
+    """What the service would call the next version of a component."""
+    try:
+        found = arm.one(f"{target.path}/components/{quote(name, safe='')}", VERSION, f"the component {name}")
+    except NotFoundError:
+        return "1"
+    return text(inner(found, "properties"), "nextVersion") or "1"
+
+
 def job(pipeline: Pipeline, sets: Sequence[tuple[str, str]]) -> Job:
     """A job that runs it, with these inputs (`inputs.NAME`, the value as typed).
 
@@ -103,7 +112,7 @@ def job(pipeline: Pipeline, sets: Sequence[tuple[str, str]]) -> Job:
             *(f"--set inputs.{name}=…" for name in missing),
         )
     reference = f"azureml:{pipeline.name}:{pipeline.version}"
-    node = Node(Foreign("component", raw={"component": reference}), inputs)
+    node = Node(Foreign("component", raw={"type": "pipeline", "component": reference}), inputs)
     graph = Graph(nodes={_key(pipeline.name): node})
     return Job(graph, display_name=pipeline.name, experiment=pipeline.name, description=pipeline.description)
 

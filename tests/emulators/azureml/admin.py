@@ -20,19 +20,8 @@ from tests.emulators.azureml.wire import Call
 
 IDENTITY_PATH = "/identity/token"
 _KINDS = {
-    "workspace",
-    "compute",
-    "datastore",
-    "environment",
-    "code",
-    "component",
-    "data",
-    "job",
-    "run",
-    "registry",
-    "role",
-    "connection",
-}
+    "workspace", "compute", "datastore", "environment", "code", "component", "data", "job", "run", "role", "connection",
+}  # fmt: skip
 
 
 class Admin:

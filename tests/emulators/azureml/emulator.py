@@ -19,7 +19,6 @@ from tests.emulators.azureml.history import History
 from tests.emulators.azureml.jobs import Jobs
 from tests.emulators.azureml.journal import Journal
 from tests.emulators.azureml.mlflow import MlFlow
-from tests.emulators.azureml.neighbours import Neighbours
 from tests.emulators.azureml.pki import pki
 from tests.emulators.azureml.profile import Profile
 from tests.emulators.azureml.proxy import Proxy
@@ -56,7 +55,6 @@ class Emulator:
         return [
             *self.tokens.routes(),
             *Workspace(self.state, self.blobs, self.profile).routes(),
-            *Neighbours(self.state).routes(),
             *Registries(self.state).routes(),
             *Assets(self.state, self.blobs, self.profile, references).routes(),
             *Jobs(self.state, self.execution, self.profile, references).routes(),

@@ -46,6 +46,7 @@ class Workspace:
             arm("GET", r"/datastores", self._datastores),
             arm("GET", r"/datastores/(?P<name>[^/]+)", lambda call: Answer(self._shown(self._store(call)))),
             arm("POST", r"/datastores/(?P<name>[^/]+)/listSecrets", self._secrets),
+            arm("GET", r"/connections", self._connections),
             Route("GET", r"[^.]+\.api\.azureml\.ms", r"/discovery(/workspaces/[^/]+)?", self._discovery),
         ]
 
@@ -160,6 +161,11 @@ class Workspace:
         if self._profile.secrets == "AccountKey":
             return Answer({"secretsType": "AccountKey", "key": self._blobs.key})
         raise ServiceError(400, "UserError", "No secrets for credentials of type None.")
+
+    def _connections(self, call: Call) -> Answer:
+        """To other services, without what they are signed in to with."""
+        found = self._state.list("connection")
+        return page(call, [{**one, "properties": {**one["properties"], "credentials": None}} for one in found])
 
     def _discovery(self, call: Call) -> Answer:
         base = f"https://{call.host}"

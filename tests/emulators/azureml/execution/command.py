@@ -39,6 +39,7 @@ class CommandRun:
         self._places = context.places(run_id)
         self._artifacts = Artifacts(context, self._places)
         self._failure: RunError | None = None
+        self._container = False
         self._ending: subprocess.Popen[bytes] | None = None
         context.runs.set_outputs(run_id, output_uris(run_id, command))
 
@@ -56,7 +57,8 @@ class CommandRun:
         if failure is not None and failure.status == "Canceled" and not failure.message:
             self._signals.linger(self._context.profile.cancel_lingers_s)
         self._context.runs.end(self._run_id, failure)
-        self._context.engine.remove(self._places.container)  # not before: who comes after a kill judges by it
+        if self._container:  # not before the end is told: who comes after a kill judges by the container
+            self._context.engine.remove(self._places.container)
         shutil.rmtree(self._places.folder, ignore_errors=True)
         return self._context.runs.status(self._run_id)
 
@@ -74,8 +76,10 @@ class CommandRun:
             self._context.runs.move(self._run_id, "Queued")
 
     def _attempt(self) -> RunError | None:
-        runs, runs_already = self._context.runs, self._context.engine.began(self._places.container)
-        if runs_already:
+        runs = self._context.runs
+        fresh = self._container or runs.status(self._run_id) == "NotStarted"
+        if not fresh and self._context.engine.began(self._places.container):
+            self._container = True
             with self._node(at_once=True):
                 return self._follow()
         if runs.status(self._run_id) in ("Running", "Finalizing"):
@@ -140,6 +144,7 @@ class CommandRun:
             mounts.append(Mount(context.outside.ca, places.ca_inside, read_only=True))
         run = context.runs.get(self._run_id)
         own = dict(command.variables) | staged.variables
+        self._container = True
         context.engine.run(
             places.container, image, ("/bin/sh", "-c", _SHELL, "azureml", text, f"{places.log_inside}/{places.log.name}"),
             options=self._options(), mounts=mounts, workdir=places.code_inside,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _CALL_S = 300.0
+_SEEN_S = 5.0
 
 
 class EngineError(Exception):
@@ -42,6 +44,18 @@ class Engine:
         self.owner = label[:8]
         self._label = f"runner-emulator={label}"
         self.build_label = f"runner-emulator-build={label}"
+        self._seen: dict[str, float] = {}
+
+    def has_image(self, image: str) -> bool:
+        """Asked of the engine at most every few seconds, since all steps of a pipeline ask for the same."""
+        if time.monotonic() - self._seen.get(image, -_SEEN_S) < _SEEN_S:
+            return True
+        try:
+            call("image", "inspect", "--format", "{{.Id}}", image)
+        except EngineError:
+            return False
+        self._seen[image] = time.monotonic()
+        return True
 
     def run(
         self, name: str, image: str, argv: Sequence[str], *, options: Sequence[str], mounts: Sequence[Mount],

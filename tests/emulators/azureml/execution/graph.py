@@ -100,7 +100,12 @@ def _node(name: str, node: Mapping[str, Any], state: State) -> Node:
     kind = node.get("type") or "command"
     if kind not in KINDS:
         raise ValueError(f"Node {name}: nodes of type {kind} are not emulated.")
-    reference = node.get("trial") if kind == "sweep" else node.get("componentId")
+    trial = node.get("trial")  # `{componentId}`, as the SDK sends it
+    reference = (
+        (trial.get("componentId") if isinstance(trial, Mapping) else trial)
+        if kind == "sweep"
+        else node.get("componentId")
+    )
     inline = node.get("component")
     needs = frozenset(step for text in _texts(node.get("inputs") or {}) if (step := _step(text)) is not None)
     if isinstance(inline, Mapping):

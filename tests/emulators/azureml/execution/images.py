@@ -9,7 +9,6 @@ import subprocess
 from threading import Lock
 
 from tests.emulators.azureml.execution.context import Context
-from tests.emulators.azureml.execution.docker import EngineError, call
 from tests.emulators.azureml.execution.failures import RunError, image_build, image_pull
 from tests.emulators.azureml.execution.logs import BUILD_LOG, Log
 from tests.emulators.azureml.execution.registry import pull, registry_of
@@ -54,18 +53,16 @@ def image_for(context: Context, run_id: str, environment: str) -> str:
         return _built(context, run_id, properties["build"])
     image = str(properties["image"])
     if registry_of(image) is None:
-        return _local(image)
+        return _local(context, image)
     with _engine:
         pull(context, image)
     return image
 
 
-def _local(image: str) -> str:
-    try:
-        call("image", "inspect", "--format", "{{.Id}}", image)
-    except EngineError:
+def _local(context: Context, image: str) -> str:
+    if not context.engine.has_image(image):
         why = "Only images of the local engine and of registries on 127.0.0.1 can be had here."
-        raise image_pull(image, why) from None
+        raise image_pull(image, why)
     return image
 
 
@@ -74,10 +71,9 @@ def _built(context: Context, run_id: str, build: Doc) -> str:
     uri, dockerfile = str(build["contextUri"]), str(build.get("dockerfilePath") or "Dockerfile")
     tag = f"emu-build:{hashlib.sha256(f'{uri} {dockerfile} {context.work}'.encode()).hexdigest()[:24]}"
     with _engine:
-        try:
-            return _local(tag)
-        except RunError:
-            return _build(context, run_id, uri, dockerfile, tag)
+        if context.engine.has_image(tag):
+            return tag
+        return _build(context, run_id, uri, dockerfile, tag)
 
 
 def _build(context: Context, run_id: str, uri: str, dockerfile: str, tag: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.emulators.azureml.execution.clock import now
@@ -35,7 +36,10 @@ class Log:
 
     def line(self, text: str) -> None:
         """With the time in front, as the service's own logs have it."""
-        self.write(f"[{now()}] {text}\n".encode())
+        self.lines([text])
+
+    def lines(self, texts: Sequence[str]) -> None:
+        self.write("".join(f"[{now()}] {text}\n" for text in texts).encode())
 
 
 class Pump:

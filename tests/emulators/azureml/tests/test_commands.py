@@ -309,9 +309,9 @@ def test_a_container_that_was_made_but_never_started_is_made_again(tmp_path: Pat
     first.profile.change({"queue_s": 60})
     name = first.begin(first.command("echo ran"))
     first.until(lambda: first.run(name)["status"] == "Queued", "it is queued")
-    uuid = first.run(name)["runUuid"]
+    container = first.execution._context.places(name).container
     first.stop(keep=True)
-    call("create", "--name", f"emu-{name}-{uuid[:8]}", image, "true")  # as far as a killed emulator may have come
+    call("create", "--name", container, image, "true")  # as far as a killed emulator may have come
     second = Bench(tmp_path, image).start()
     try:
         second.execution.resume()

@@ -125,20 +125,16 @@ def test_the_workspace_names_what_belongs_to_it(client: Client) -> None:
     assert client.arm("POST", "/computes/cpu-cluster/listNodes").body == {"nodes": []}
 
 
-def test_the_registry_and_who_may_pull_from_it(azureml: Service, client: Client) -> None:
+def test_workspaces_are_listed_and_connections_keep_their_secrets(azureml: Service, client: Client) -> None:
     workspace = client.arm("GET", "").body
-    registry = client.ask("GET", f"{ARM}{workspace['properties']['containerRegistry']}?api-version=2023-07-01").body
-    assert registry["properties"]["loginServer"] == "emuregistry.azurecr.io"
-    every = f"{ARM}/subscriptions/{names.SUBSCRIPTION}/providers/Microsoft.ContainerRegistry/registries"
-    assert client.ask("GET", f"{every}?api-version=2023-07-01").body["value"] == [registry]
-    roles = f"{ARM}{registry['id']}/providers/Microsoft.Authorization/roleAssignments?api-version=2022-04-01"
-    principal = workspace["identity"]["principalId"]
-    (role,) = client.ask("GET", f"{roles}&$filter=principalId%20eq%20'{principal}'").body["value"]
-    assert (role["properties"]["scope"], role["properties"]["principalId"]) == (registry["id"], principal)
-    assert client.ask("GET", f"{roles}&$filter=principalId%20eq%20'another'").body["value"] == []
-    assert client.arm("GET", "/connections").body["value"] == []
-    workspaces = f"{ARM}/subscriptions/{names.SUBSCRIPTION}/providers/{names.PROVIDER}/workspaces"
-    assert client.ask("GET", f"{workspaces}?api-version=2024-10-01").body["value"] == [workspace]
+    for place in (f"/subscriptions/{names.SUBSCRIPTION}", names.GROUP_ID):
+        every = f"{ARM}{place}/providers/{names.PROVIDER}/workspaces?api-version=2024-10-01"
+        assert client.ask("GET", every).body["value"] == [workspace]
+    properties = {"category": "ContainerRegistry", "target": "https://r", "credentials": {"password": "secret"}}
+    azureml.admin.change("connection", "r", name="r", properties=properties)
+    (told,) = client.arm("GET", "/connections").body["value"]
+    assert told["properties"] == {"category": "ContainerRegistry", "target": "https://r", "credentials": None}
+    azureml.admin.ask("DELETE", "/documents/connection/r")
 
 
 @pytest.mark.parametrize("secrets", ["Sas", "AccountKey", "None"])
