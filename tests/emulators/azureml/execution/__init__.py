@@ -13,16 +13,17 @@ from tests.emulators.azureml.execution.context import Context
 from tests.emulators.azureml.execution.docker import Engine
 from tests.emulators.azureml.execution.document import last_name
 from tests.emulators.azureml.execution.failures import END_STATUSES, RunError
-from tests.emulators.azureml.execution.kinds import COMMAND, Kind
+from tests.emulators.azureml.execution.kinds import COMMAND, PIPELINE, Kind
 from tests.emulators.azureml.execution.nodes import Nodes
+from tests.emulators.azureml.execution.pipeline import cancel_tree
 from tests.emulators.azureml.execution.runs import Origin, Runs
-from tests.emulators.azureml.execution.signals import Ask, Signals
+from tests.emulators.azureml.execution.signals import Signals
 from tests.emulators.azureml.profile import Profile
 from tests.emulators.azureml.state import Doc, State
 from tests.emulators.azureml.wire import ServiceError
 
 _ENDING_S = 60.0
-_KINDS: dict[str, Kind] = {"Command": COMMAND}
+_KINDS: dict[str, Kind] = {"Command": COMMAND, "Pipeline": PIPELINE}
 
 
 class Execution:
@@ -39,10 +40,11 @@ class Execution:
 
     def check(self, properties: Doc) -> ServiceError | None:
         """What is wrong with a job, before it is accepted. properties: as PUT."""
+        kind = _KINDS.get(properties["jobType"])
+        if kind is None:
+            return _refused(f"Jobs of type {properties['jobType']} are not emulated.")
         try:
-            _KINDS[properties["jobType"]].check(properties)
-        except KeyError as error:
-            return _refused(f"Jobs of type {error.args[0]} are not emulated.")
+            kind.check(self._context, properties)
         except ValueError as error:
             return _refused(str(error))
         return None
@@ -57,12 +59,11 @@ class Execution:
 
     def cancel(self, run_id: str) -> None:
         """Of a job or a child. Returns at once; what has ended stays as it is."""
-        if self._context.runs.ask_cancel(run_id):
-            self._ask(run_id, "cancel")
+        cancel_tree(self._context, run_id, self._of)
 
     def preempt(self, run_id: str) -> None:
         """Its node is taken away."""
-        self._ask(run_id, "preempt")
+        self._of(run_id).ask("preempt")
 
     def resume(self) -> None:
         """Go on with what an earlier process of the emulator left, by the containers that it left running."""
@@ -71,7 +72,7 @@ class Execution:
             if run["status"] not in END_STATUSES:
                 self._drive(job)
                 if run["_cancel"]:
-                    self._ask(job["name"], "cancel")
+                    self._of(job["name"]).ask("cancel")
 
     def stop(self, *, keep: bool = False) -> None:
         """End all threads. keep: containers go on, for a later process to find; otherwise they are removed."""
@@ -102,13 +103,9 @@ class Execution:
 
     def _of(self, run_id: str, parent: Signals | None = None) -> Signals:
         with self._lock:
-            return self._signals.setdefault(run_id, Signals(parent))
-
-    def _ask(self, run_id: str, what: Ask) -> None:
-        with self._lock:
-            found = self._signals.get(run_id)
-        if found is not None:
-            found.ask(what)
+            found = self._signals.setdefault(run_id, Signals(parent))
+            found.parent = found.parent or parent  # who was asked for something before it began is heard, too
+            return found
 
 
 def _refused(message: str) -> ServiceError:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from tests.emulators.azureml.execution.command import CommandRun
 from tests.emulators.azureml.execution.context import Context
 from tests.emulators.azureml.execution.document import Command, command_of
 from tests.emulators.azureml.execution.expressions import expressions
-from tests.emulators.azureml.execution.signals import Signals
+from tests.emulators.azureml.execution.graph import Graph, graph_of_component, graph_of_job
+from tests.emulators.azureml.execution.pipeline import DRIVERS, drive_pipeline
+from tests.emulators.azureml.execution.signals import Signals, SignalsOf
 from tests.emulators.azureml.state import Doc
-
-
-class SignalsOf(Protocol):
-    """The signals of a run, made when it is first asked for; a child's hear those of its parent."""
-
-    def __call__(self, run_id: str, parent: Signals | None = None, /) -> Signals: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +20,7 @@ class Kind:
     """check: ValueError says what is wrong with a job's properties. drive: to the run's end; Shutdown may come out."""
 
     run_type: str
-    check: Callable[[Doc], None]
+    check: Callable[[Context, Doc], None]
     drive: Callable[[Context, Doc, Signals, SignalsOf], None]
 
 
@@ -46,4 +41,17 @@ def _drive_command(context: Context, job: Doc, signals: Signals, _: SignalsOf) -
     CommandRun(context, job["name"], command_of(job["properties"]), signals).drive()
 
 
-COMMAND = Kind("azureml.scriptrun", lambda properties: check_command(command_of(properties)), _drive_command)
+def _check_pipeline(context: Context, properties: Doc) -> None:
+    _check_graph(context, graph_of_job(properties, context.state))
+
+
+def _check_graph(context: Context, graph: Graph) -> None:
+    for node in graph.nodes.values():
+        if node.kind not in DRIVERS:
+            raise ValueError(f"Node {node.name}: nodes of type {node.kind} are not emulated.")
+        if node.kind == "pipeline":
+            _check_graph(context, graph_of_component(node.spec, context.state))
+
+
+COMMAND = Kind("azureml.scriptrun", lambda _, properties: check_command(command_of(properties)), _drive_command)
+PIPELINE = Kind("azureml.PipelineRun", _check_pipeline, drive_pipeline)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from threading import Event, Lock
-from typing import Literal
+from typing import Literal, Protocol
 
 Ask = Literal["cancel", "preempt", "shutdown"]
 
@@ -13,7 +13,7 @@ class Signals:
     """Of one run. A child hears what its parent hears, unless it was asked for something itself."""
 
     def __init__(self, parent: Signals | None = None) -> None:
-        self._parent = parent
+        self.parent = parent
         self._asked: Ask | None = None
         self._event, self._lock = Event(), Lock()
 
@@ -34,7 +34,7 @@ class Signals:
 
     @property
     def asked(self) -> Ask | None:
-        return self._asked or (self._parent.asked if self._parent else None)
+        return self._asked or (self.parent.asked if self.parent else None)
 
     def linger(self, seconds: float) -> None:
         """Wait so long whatever is asked, except for the emulator's end."""
@@ -47,3 +47,9 @@ class Signals:
         if self.asked is None:
             self._event.wait(seconds)
         return self.asked
+
+
+class SignalsOf(Protocol):
+    """The signals of a run, made when it is first asked for; a child's hear those of its parent."""
+
+    def __call__(self, run_id: str, parent: Signals | None = None, /) -> Signals: ...

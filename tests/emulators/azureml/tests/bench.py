@@ -83,6 +83,23 @@ class Bench:
             "computeId": names.arm("computes", "cpu-cluster"), "inputs": {}, "outputs": {}, **members,
         }  # fmt: skip
 
+    def component(self, name: str, text: str, **members: Any) -> str:
+        """A command component's ARM id."""
+        environment = names.arm("environments", "small", "versions", "1")
+        return self.registered(
+            name, {"type": "command", "name": name, "command": text, "environment": f"azureml:{environment}", **members}
+        )
+
+    def registered(self, name: str, spec: Doc) -> str:
+        arm_id = names.arm("components", name, "versions", "1")
+        doc = {"id": arm_id, "name": "1", "properties": {"componentSpec": spec}}
+        self.state.put("component", f"{name}/1", doc)
+        return arm_id
+
+    def pipeline(self, nodes: Doc, **members: Any) -> Doc:
+        """A pipeline job's `properties`."""
+        return {"jobType": "Pipeline", "jobs": nodes, "settings": {"default_compute": "cpu-cluster"}, **members}
+
     def begin(self, properties: Doc, name: str | None = None) -> str:
         name = name or f"job-{uuid4().hex[:12]}"
         assert self.execution.check(properties) is None
