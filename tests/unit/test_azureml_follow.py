@@ -19,9 +19,11 @@ from runner.backends.azureml.names import child, job_name, root_of, run_of
 from runner.backends.azureml.observe import moment, observation
 from runner.backends.azureml.outputs import download_limit
 from runner.backends.azureml.rest import Answer, envelope, refused, retry_after
+from runner.backends.azureml.target import Target
 from runner.backends.base import Phase
 from runner.errors import BackendError, NotFoundError, SpecError
 
+TARGET = Target("s", "g", "w")
 KEYS = frozenset({"k1", "run1"})
 RECORD = {"final": True, "attempt": "k1", "reason": "Completed"}
 LINE = b"runner-record: " + json.dumps(RECORD).encode() + b"\n"
@@ -74,7 +76,8 @@ def test_every_state_has_a_phase_and_only_three_are_ends(status: str, phase: Pha
 
 def test_an_end_has_azures_own_words_and_times() -> None:
     seen = observation({
-        "status": "Failed", "startTimeUtc": "2026-11-21T10:00:00.1234567Z", "endTimeUtc": "2026-11-21T10:01:30.1234567+00:00",
+        "status": "Failed",
+        "startTimeUtc": "2026-11-21T10:00:00.1234567Z", "endTimeUtc": "2026-11-21T10:01:30.1234567+00:00",
         "error": {"error": {"code": "UserError", "message": "the image cannot be pulled",
                             "innerError": {"code": "ImagePull"}}},
     })  # fmt: skip
@@ -232,8 +235,7 @@ def test_a_file_beside_a_folder_of_its_name_is_left_out() -> None:
         ("azureml://datastores/d/paths/a/b/", Place("d", "a/b/")),
         ("azureml://datastores/store/ExperimentRun/dcid.j", Place("store", "ExperimentRun/dcid.j")),
         ("azureml://subscriptions/s/resourcegroups/g/workspaces/w/datastores/d/paths/a", Place("d", "a")),
-        ("azureml://subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
-         "/datastores/d/paths/a", Place("d", "a")),
+        (f"azureml:/{TARGET.path}/datastores/d/paths/a", Place("d", "a")),
         ("https://x.blob.core.windows.net/c/a", None),
         ("azureml:data:1", None),
     ],

@@ -133,7 +133,10 @@ class AzureMLBackend:
         for handle in handles:
             one = self._follower.known(handle)
             if one is None:
-                strange.append(handle)
+                if (seen := self._follower.unwatched(handle)) is not None:
+                    found[handle] = seen
+                else:
+                    strange.append(handle)
                 continue
             if self._follower.problem is not None and not one.settled:
                 raise self._follower.problem
@@ -155,12 +158,12 @@ class AzureMLBackend:
             return {}
         if one.steps is None:
             try:
-                one.steps = self._follower.steps(one)
+                self._follower.look(one)
             except NotFoundError:  # the run history does not know the job yet
                 return {}
             except RunnerError as error:
                 raise unavailable(error) from None
-        return one.steps
+        return one.steps or {}
 
     def wait(self, timeout: float) -> None:
         """Return when something may have changed; logs are copied in the background."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from runner.backends.azureml.names import child, run_of
+from runner.backends.azureml.names import child, root_of, run_of
 from runner.backends.azureml.observe import observation
 from runner.backends.azureml.outputs import Left, keep_record
 from runner.backends.azureml.tail import Tail
@@ -52,6 +52,8 @@ class Watched:
     asked: bool = False
     steps: Mapping[str, Handle] | None = None
     """Of a plan that was handed over whole, as far as they are known."""
+    states: Mapping[Handle, Observation] = field(default_factory=dict)
+    """Of these steps, as of when they were asked for."""
     reading: Future[None] | None = None
     bringing: Future[tuple[str, ...]] | None = None
 
@@ -85,7 +87,8 @@ class Follower:
                 return
             kept = task.box.root / "tail.json"
             tail = Tail(self.service, self.datastores, run_of(handle), task.key, task.log, kept)
-            self._watched[handle] = Watched(task, tail, time.monotonic(), Observation(Phase.QUEUED))
+            seen = self._of_its_whole(handle) or Observation(Phase.QUEUED)
+            self._watched[handle] = Watched(task, tail, time.monotonic(), seen)
             if self._thread is None:
                 self._threads = ThreadPoolExecutor(_THREADS, "azureml")
                 self._thread = threading.Thread(target=self._run, name="azureml", daemon=True)
@@ -101,6 +104,22 @@ class Follower:
         """What is followed under that handle."""
         with self._changed:
             return self._watched.get(handle)
+
+    def unwatched(self, handle: Handle) -> Observation | None:
+        """What is known of a step that is not followed itself, but its whole is; None: nothing.
+
+        It has not ended before it was followed, so that who takes it up never waits for what it left; but one that never
+        began leaves nothing.
+        """
+        with self._changed:
+            seen = self._of_its_whole(handle)
+        if seen is None or seen.phase is not Phase.ENDED or (seen.started is None and _is(seen, "Canceled")):
+            return seen
+        return replace(seen, phase=Phase.FINALIZING, platform=None, finished=None)
+
+    def _of_its_whole(self, handle: Handle) -> Observation | None:
+        whole = self._watched.get(root_of(handle))
+        return whole.states.get(handle) if whole is not None and root_of(handle) != handle else None
 
     def hurry(self) -> None:
         """Ask for the states now, not when it is time."""
@@ -125,9 +144,9 @@ class Follower:
         with self._changed:
             bringing = watched.bringing
             if bringing is None:
-                bringing = watched.bringing = self._submit(watched)
+                bringing = watched.bringing = self._submit(handle, watched)
             elif bringing.done() and bringing.exception() is not None:
-                watched.bringing = self._submit(watched)  # for the next who asks
+                watched.bringing = self._submit(handle, watched)  # for the next who asks
         return bringing.result()
 
     def close(self) -> None:
@@ -192,7 +211,7 @@ class Follower:
             if seen.phase is Phase.ENDED:
                 with self._changed:
                     if one.bringing is None:
-                        one.bringing = self._submit(one)
+                        one.bringing = self._submit(handle, one)
             elif seen.phase in _TALKING and (one.reading is None or one.reading.done()):
                 one.reading = self._pool().submit(self._read, one)
 
@@ -229,8 +248,8 @@ class Follower:
         assert self._threads is not None  # noqa: S101 - made with the first task
         return self._threads
 
-    def _submit(self, one: Watched) -> Future[tuple[str, ...]]:
-        future = self._pool().submit(self._bring, one)
+    def _submit(self, handle: Handle, one: Watched) -> Future[tuple[str, ...]]:
+        future = self._pool().submit(self._bring, handle, one)
         future.add_done_callback(lambda _: self._tell())
         return future
 
@@ -240,17 +259,19 @@ class Follower:
             if one.task.whole is None:
                 one.tail.pull()
             else:
-                one.steps = self.steps(one)
+                self.look(one)
                 self._tell()
 
-    def _bring(self, one: Watched) -> tuple[str, ...]:
+    def _bring(self, handle: Handle, one: Watched) -> tuple[str, ...]:
         """Log, record and outputs of an ended task."""
         if one.reading is not None:
             one.reading.result()
         task, run = one.task, one.tail.run
         if task.whole is not None:
-            one.steps = self.steps(one)
+            self.look(one)
             return ()
+        if one.seen is None or one.seen.phase is not Phase.ENDED:
+            one.seen = self.states([handle]).get(handle, one.seen)
         reused = one.seen.platform.reused if one.seen and one.seen.platform else None
         if reused:
             # The step did not run: what there is of it is that of the run that stands for it.
@@ -271,27 +292,37 @@ class Follower:
 
     # -- plans --------------------------------------------------------------------------------------------------------
 
-    def steps(self, one: Watched) -> dict[str, Handle]:
-        """See `PlanBackend.steps`. A step is told by its display name, a trial by its number."""
+    def look(self, one: Watched) -> None:
+        """Ask which steps of a whole there are (see `PlanBackend.steps`), and how they stand."""
+        runs = self._steps(one)
+        root = one.tail.run
+        one.states = {child(root, str(run["runId"])): observation(run) for run in runs.values() if run["runId"] != root}
+        one.steps = {
+            name: root if run["runId"] == root else child(root, str(run["runId"])) for name, run in runs.items()
+        }
+
+    def _steps(self, one: Watched) -> dict[str, Json]:
+        """Step → its run. A step is told by its display name, a trial by its number."""
         assert one.task.whole is not None  # noqa: S101 - the caller looked
         whole, root = one.task.whole, one.tail.run
-        first = whole.members[0]
         if whole.single_sweep:
-            return {first.name: root, **self._trials(root, root, first.name)}
+            name = whole.members[0].name
+            return {name: {"runId": root}, **self._trials(root, name)}
         members = {member.name: member for member in whole.members}
-        found: dict[str, Handle] = {}
-        for run in self.service.children(root, patience_s=_PATIENCE_S):
+        found: dict[str, Json] = {}
+        for run in self._children(root):
             name = str(run.get("displayName") or run.get("name") or "")
-            if name not in members or not run.get("runId"):
-                continue
-            found[name] = child(root, str(run["runId"]))
-            if members[name].sweep is not None:
-                found |= self._trials(root, str(run["runId"]), name)
+            if name in members:
+                found[name] = run
+                if members[name].sweep is not None:
+                    found |= self._trials(str(run["runId"]), name)
         return found
 
-    def _trials(self, root: str, sweep: str, name: str) -> dict[str, Handle]:
-        runs = [str(run["runId"]) for run in self.service.children(sweep, patience_s=_PATIENCE_S) if run.get("runId")]
-        return {path_of(name, number): child(root, run) for number, run in enumerate(runs)}
+    def _trials(self, sweep: str, name: str) -> dict[str, Json]:
+        return {path_of(name, number): run for number, run in enumerate(self._children(sweep))}
+
+    def _children(self, run: str) -> list[Json]:
+        return [one for one in self.service.children(run, patience_s=_PATIENCE_S) if one.get("runId")]
 
 
 @contextmanager
@@ -315,6 +346,10 @@ def shown(one: Watched) -> Observation | None:
     if one.bringing is not None and one.bringing.done():
         return seen
     return replace(seen, phase=Phase.FINALIZING, platform=None, finished=None)
+
+
+def _is(seen: Observation, status: str) -> bool:
+    return seen.platform is not None and seen.platform.status == status
 
 
 def unavailable(error: RunnerError) -> UnavailableError:

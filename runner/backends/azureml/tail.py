@@ -58,8 +58,8 @@ class Tail:
 
     Args:
         run: its id in the run history. key: of the task. log: its log. kept: where it is noted how far we are.
-        any_key: records of any task are taken: the run stands for an earlier one. Otherwise those of this task; one that could
-            not be told its key says the run's id.
+        any_key: records of any task are taken: the run stands for an earlier one. Otherwise those of this task; one that
+            could not be told its key says the run's id.
     """
 
     service: Service
@@ -181,8 +181,8 @@ class Tail:
 def split(data: bytes, keys: frozenset[str] | None, *, last: bool = False) -> tuple[bytes, int, dict[str, Any] | None]:
     """(the script's bytes, how many bytes are done with, the record if there was one) of the next bytes of a log.
 
-    What may still become a record is left for the next time; with `last` nothing is. keys: of whom records are taken out; None:
-    of anybody.
+    What may still become a record is left for the next time; with `last` nothing is. keys: of whom records are taken out;
+    None: of anybody.
     """
     text, start, record = b"", 0, None
     while True:
