@@ -304,7 +304,7 @@ def _stopping(stop: dict[str, Any]) -> dict[str, Any]:
     own = {
         "bandit": ("slack_factor", "slack_amount"),
         "median_stopping": (),
-        "truncation_selection": ("truncation_percentage", "exclude_finished_jobs"),
+        "truncation_selection": ("truncation_percentage",),  # azure-ai-ml has no other, whatever the YAML reference says
     }[stop["kind"]]
     return {"type": stop["kind"], **common} | {name: stop[name] for name in own if stop[name] is not None}
 

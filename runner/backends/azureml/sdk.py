@@ -1,0 +1,226 @@
+"""Submits a job by azure-ai-ml, which knows how code, data and environments are uploaded: the only module that imports it.
+
+It works with 1.34.1 and with 1.35, unpatched. Everything after the submit is plain REST, elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import threading
+import time
+import warnings
+from contextlib import contextmanager
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+from runner.backends.azureml import snapshot
+from runner.backends.azureml.credential import Tokens
+from runner.errors import (
+    BackendError,
+    CapabilityError,
+    ImageError,
+    InternalError,
+    NotFoundError,
+    RunnerError,
+    SpecError,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from runner.backends.azureml.target import Auth, Target
+    from runner.backends.base import Task
+
+_GOOD_FOR_S = 240
+"""What is told of a token's life: `Tokens` never gives one that ends within five minutes."""
+
+_RETRIES: dict[str, Any] = {
+    "retry_total": 6,
+    "retry_connect": 6,
+    "retry_read": 6,
+    "retry_status": 6,
+    "retry_backoff_max": 20,
+}
+_ESCAPED = re.compile(r"[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+"""What YAML does not take as it is within quotes, although JSON does."""
+
+_one_at_a_time = threading.Lock()
+
+
+class Credential:
+    """The sign-in of a target, as azure-core asks for it."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    def get_token(self, *scopes: str, claims: str | None = None, **_: Any) -> Any:
+        """A token for one scope. claims: the service has refused the one before."""
+        from azure.core.credentials import AccessToken
+
+        return AccessToken(self._tokens.get(scopes[0], fresh=claims is not None), int(time.time()) + _GOOD_FOR_S)
+
+
+def submit(target: Target, document: Mapping[str, Any], task: Task, auth: Auth) -> None:
+    """Upload what the job needs and create it; the same document twice is one job.
+
+    Args:
+        document: as `runner.backends.azureml.document` makes it of the task.
+
+    Raises:
+        SpecError: Azure ML takes no such job. NotFoundError: what it names is not there.
+        ImageError: its environment cannot be had. CodeFolderError: its code cannot be taken along.
+        UnavailableError: no answer; the job may exist, and is found by its name when this is called again.
+        BackendError: refused. CapabilityError: azure-ai-ml is not installed.
+    """
+    with _one_at_a_time, _quiet():
+        snapshot.make(task)
+        job = _loaded(document)
+        tokens = Tokens(auth)
+        try:
+            client = _client(target, tokens)
+            _create(client, job, task)
+        finally:
+            tokens.close()
+
+
+def load(document: Mapping[str, Any]) -> Any:
+    """The document as a job of azure-ai-ml, checked by its schema.
+
+    Raises:
+        SpecError: with what the schema says. CapabilityError: azure-ai-ml is not installed.
+    """
+    with _one_at_a_time, _quiet():
+        return _loaded(document)
+
+
+def _loaded(document: Mapping[str, Any]) -> Any:
+    try:
+        from azure.ai.ml import load_job
+    except ImportError as error:
+        raise _missing(error) from None
+    try:
+        return load_job(StringIO(_yaml(document)), relative_origin="/")
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is translated
+        raise translated(error) from None
+
+
+def _yaml(document: Mapping[str, Any]) -> str:
+    """JSON that is YAML too."""
+    text = json.dumps(document, ensure_ascii=False)
+    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _client(target: Target, tokens: Tokens) -> Any:
+    from azure.ai.ml import MLClient
+
+    return MLClient(
+        Credential(tokens), target.subscription, target.resource_group, target.workspace,
+        show_progress=False, enable_telemetry=False, **_RETRIES,
+    )  # fmt: skip
+
+
+def _create(client: Any, job: Any, task: Task) -> None:
+    try:
+        client.jobs.create_or_update(job)
+    except RunnerError:  # of the sign-in
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is translated
+        # The answer to the request that made the job may be the one that was lost, and its repetition refused.
+        if _there(client, job.name, task.key):
+            return
+        raise translated(error) from None
+
+
+def _there(client: Any, name: str, key: str) -> bool:
+    """Whether this very job exists."""
+    try:
+        return bool((client.jobs.get(name).tags or {}).get("runner.key") == key)
+    except Exception:  # noqa: BLE001 - whatever is wrong, the error of the submit says it better
+        return False
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing of azure-ai-ml on our streams, and nothing of the current folder's git repository in the job."""
+    for name in ("azure", "msrest", "opentelemetry", "urllib3"):
+        logger = logging.getLogger(name)
+        if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+    before = os.environ.get("GIT_DIR")
+    os.environ["GIT_DIR"] = os.devnull  # the git that it starts finds no repository
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if before is None:
+            os.environ.pop("GIT_DIR", None)
+        else:
+            os.environ["GIT_DIR"] = before
+
+
+# -- errors ---------------------------------------------------------------------------------------------------------
+
+
+def _missing(error: ImportError) -> CapabilityError:
+    if error.name == "six":  # which 1.34 uses and does not declare
+        return CapabilityError("this azure-ai-ml needs the package six", "pip install six, or a newer azure-ai-ml")
+    return CapabilityError(
+        f"azure-ai-ml is not installed ({error})",
+        "install it: pip install 'runner[azure]'",
+        "or run with --backend docker",
+    )
+
+
+def translated(error: Exception) -> RunnerError:
+    """An error of azure-ai-ml or azure-core as one of runner's."""
+    from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
+
+    text = _text(error)
+    if isinstance(error, RunnerError):
+        return error
+    if isinstance(error, (ServiceRequestError, ServiceResponseError)):
+        return UnavailableError(f"Azure cannot be reached: {text}", "check network, proxy and CA bundle")
+    if isinstance(error, HttpResponseError):
+        return _refused(error.status_code or 0, text)
+    if type(error).__module__.startswith(("azure.ai.ml", "marshmallow")) or isinstance(error, AzureError):
+        return SpecError(f"Azure ML takes no such job: {text}", "runner export JOB --to azureml shows what it is given")
+    return InternalError(f"azure-ai-ml failed: {type(error).__name__}: {text}", "report this, please")
+
+
+def _refused(status: int, text: str) -> RunnerError:
+    about = text.lower()
+    if status in {408, 429} or status >= 500:
+        return UnavailableError(f"Azure cannot answer now ({status}): {text}", "try again in some minutes", code=status)
+    if status == 401:
+        return BackendError(f"Azure does not accept this sign-in: {text}", "sign in again: az login", code=status)
+    if status == 403:
+        return BackendError(
+            f"this account may not submit there: {text}",
+            "it needs a role on the workspace such as AzureML Data Scientist: ask its owner", code=status,
+        )  # fmt: skip
+    if "compute" in about and (status == 404 or re.search(r"not (be )?found|unknown|does ?n.t exist|not exist", about)):
+        return NotFoundError(f"no such compute: {text}", "see what there is: runner compute list")
+    if "image" in about or "container registry" in about:
+        return ImageError(f"Azure ML cannot have the image: {text}", retryable=False)
+    if "environment" in about and (status == 404 or "not found" in about):
+        return NotFoundError(
+            f"no such environment in the workspace: {text}", "map its name in runner.yaml, or correct it"
+        )
+    if status == 404:
+        return NotFoundError(f"not there: {text}", "check subscription, resource group and workspace: runner doctor")
+    return BackendError(f"Azure ML refused the job: {text}", code=status)
+
+
+def _text(error: Exception) -> str:
+    """What an error says, on one line; the service's own message where it is one of its errors."""
+    inner = getattr(getattr(error, "error", None), "message", None)
+    whole = str(inner or getattr(error, "message", None) or error)
+    whole = re.sub(r"\x1b\[[0-9;]*m", "", whole)
+    whole = re.sub(r"https?://\S+\?\S+", "(address)", whole)  # which may hold a signature
+    return " ".join(whole.split())[:2000] or type(error).__name__
