@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner import artifacts, logs, steplogs
-from runner.errors import ConflictError, NotFoundError, UsageError
+from runner.errors import CapabilityError, ConflictError, NotFoundError, UsageError
 from runner.model import Limits, Outcome, Reason, RetryPolicy, Status
 from runner.spec import values
 from runner.store import Store, output_folder
-from runner.submission.accepting import accept
+from runner.submission.accepting import accept, handed_over
 from runner.submission.script import Request, prepare
 from runner.supervisor import ensure
 from runner.sweeps.summary import logged, sweep_row
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from runner.builder.registry.push import Pushed
     from runner.job import Job
     from runner.store import RunRow
+    from runner.submission.accepting import Prepared
     from runner.tracking import Point
 
 _POLL_S = 0.05
@@ -128,8 +129,17 @@ class Run:
         return [Run(self._store, row.name) for row in self._store.children(self.row)]
 
     def cancel(self, by: str | None = None) -> bool:
-        """Ask it to end: SIGTERM, and SIGKILL after the grace. Returns at once; False if it had ended already."""
+        """Ask it to end: SIGTERM, and SIGKILL after the grace. Returns at once; False if it had ended already.
+
+        Raises:
+            CapabilityError: it is a step of a whole that a service elsewhere runs, which cancels nothing less.
+        """
         row = self.row
+        if row.parent is not None and self._store.folder(row.parent).read_target() is not None:
+            raise CapabilityError(
+                f"{row.name} is a step of {row.parent}, and {row.backend} cancels that as a whole only",
+                f"runner cancel {row.parent}",
+            )
         asked = self._store.request_cancel(row, by or os.environ.get("USER") or "user")
         if asked:
             ensure(self._store, row)
@@ -242,20 +252,28 @@ def submit(
     experiment: str | None = None,
     description: str = "",
     tags: Mapping[str, str] | None = None,
+    target: Mapping[str, str] | None = None,
+    registry: str | None = None,
     home: Path | None = None,
     say: Callable[[str, str], None] | None = None,
 ) -> Run:
-    """Submit a script and return as soon as the run is accepted. The options are those of `runner submit`.
+    """Submit a script and return as soon as the run is accepted; on a backend elsewhere, as soon as the service has it, so
+    that this machine may be switched off. The options are those of `runner submit`.
 
     Args:
         script: path of the script. args: its arguments, byte for byte.
-        secrets: name → value; they reach the script as variables and are kept nowhere.
+        inputs: name → path, or on Azure ML a URI. outputs: names, or name → folder in the script's working directory.
+        secrets: name → value; they reach the script as variables and are kept nowhere. On Azure ML name →
+            `keyvault:[VAULT/]NAME`, read in the job.
+        target: on Azure ML, which workspace: `workspace`, `resource_group`, `subscription`, `auth`, as far as the
+            environment, runner.yaml and config.json do not say it. registry: HOST[/PATH] that an image is pushed to.
         memory, shm_size: as `2g`. timeout, grace: as `10m`, or seconds.
         say: receives (kind, text) for each decision that was taken.
 
     Raises:
         RunnerError: nothing was started.
     """
+    given, vaulted = _secrets(secrets)
     request = Request(
         script=Path(script),
         args=tuple(args),
@@ -264,10 +282,13 @@ def submit(
         libs=Path(libs) if libs is not None else None,
         image=image,
         code=Path(code) if code is not None else None,
-        inputs={values.identifier(key, "inputs"): Path(path) for key, path in (inputs or {}).items()},
+        inputs={values.identifier(key, "inputs"): values.place(path) for key, path in (inputs or {}).items()},
         outputs=_outputs(outputs),
         env={values.variable(key, "env"): value for key, value in (env or {}).items()},
-        secrets={values.variable(key, "secrets"): value for key, value in (secrets or {}).items()},
+        secrets=given,
+        vaulted=vaulted,
+        target=target,
+        registry=registry,
         limits=Limits(
             cpus=cpus,
             memory_bytes=None if memory is None else values.size(memory, "memory"),
@@ -282,11 +303,21 @@ def submit(
         description=description,
         tags=dict(tags or {}),
     )
-    store = Store(home)
-    prepared = prepare(request, store, say or (lambda _kind, _text: None))
+    store, say = Store(home), say or _silent
+    return _started(prepare(request, store, say), store, say)
+
+
+def _started(prepared: Prepared, store: Store, say: Callable[[str, str], None]) -> Run:
     row, gone = accept(prepared, store)
-    os.close(gone)
+    try:
+        handed_over(store, row, gone, say)
+    finally:
+        os.close(gone)
     return Run(store, row.name)
+
+
+def _silent(_kind: str, _text: str) -> None:
+    """What is said to nobody."""
 
 
 def submit_job(
@@ -303,10 +334,12 @@ def submit_job(
     tags: Mapping[str, str] | None = None,
     force_rerun: bool = False,
     begin_at: str | None = None,
+    target: Mapping[str, str] | None = None,
+    registry: str | None = None,
     home: Path | None = None,
     say: Callable[[str, str], None] | None = None,
 ) -> Run:
-    """Submit a job (a command, pipeline or sweep) and return as soon as its run is accepted.
+    """Submit a job (a command, pipeline or sweep) and return as soon as its run is accepted; see `submit` for one elsewhere.
 
     Args:
         job: a job file, `pipeline:NAME[@VERSION]` of a registered one, or what `Pipeline.to_job` gives.
@@ -314,6 +347,7 @@ def submit_job(
         config: the file to take instead of the project's runner.yaml.
         force_rerun: let every step run, whatever ran before. begin_at: take over what the last run of it did before this
             step, and run it and all that depends on it.
+        secrets, target, registry: as of `submit`.
         say: receives (kind, text) for each decision that was taken.
 
     Raises:
@@ -322,7 +356,8 @@ def submit_job(
     from runner.submission.job import JobRequest, loaded
     from runner.submission.job import prepare as prepare_job
 
-    store = Store(home)
+    store, say = Store(home), say or _silent
+    given, vaulted = _secrets(secrets)
     found, settings = loaded(
         job, list((sets or {}).items()), store, os.environ, None if config is None else Path(config)
     )
@@ -335,13 +370,23 @@ def submit_job(
         experiment=experiment,
         description=description,
         tags=dict(tags or {}),
-        secrets={values.variable(key, "secrets"): value for key, value in (secrets or {}).items()},
+        secrets=given,
+        vaulted=vaulted,
+        target=target,
+        registry=registry,
         force_rerun=force_rerun,
         begin_at=begin_at,
     )
-    row, gone = accept(prepare_job(request, store, say or (lambda _kind, _text: None)), store)
-    os.close(gone)
-    return Run(store, row.name)
+    return _started(prepare_job(request, store, say), store, say)
+
+
+def _secrets(given: Mapping[str, str] | None) -> tuple[dict[str, str], dict[str, str]]:
+    """(name → value, name → its name in a key vault)."""
+    found = {values.variable(key, "secrets"): value for key, value in (given or {}).items()}
+    vaulted = {
+        key: values.key_vault(value, f"secrets {key}") for key, value in found.items() if value.startswith(values.KEY_VAULT)
+    }
+    return {key: value for key, value in found.items() if key not in vaulted}, vaulted
 
 
 def build(libs: str | Path = "libs.yaml", *, tag: str | None = None, no_cache: bool = False, locked: bool = False,

@@ -17,6 +17,8 @@ from runner.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from runner.backends.base import Capabilities
+
 _ROOM = 2 * 1024**3
 """The default image takes about half of this."""
 
@@ -138,10 +140,16 @@ def backend_list() -> list[dict[str, Any]]:
     store = Store()
     found = []
     for name in names():
+        if name == "azureml":
+            from runner.diagnosis.azure import summary
+
+            can, state = summary()
+            found.append({"name": name, "state": state, "capabilities": _named(can)})
+            continue
         capabilities: list[str] = []
         try:
             backend = open_backend(name, store)
-            capabilities = [can for can, has in asdict(backend.capabilities).items() if has]
+            capabilities = _named(backend.capabilities)
             backend.poll(["0:0:none"] if name == "process" else ["none"])
             backend.close()
             state = "ready"
@@ -149,3 +157,7 @@ def backend_list() -> list[dict[str, Any]]:
             state = error.message
         found.append({"name": name, "state": state, "capabilities": capabilities})
     return found
+
+
+def _named(capabilities: Capabilities) -> list[str]:
+    return [can for can, has in asdict(capabilities).items() if has]

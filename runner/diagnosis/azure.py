@@ -19,9 +19,26 @@ if TYPE_CHECKING:
     from runner.backends.azureml.computes import Compute
     from runner.backends.azureml.rest import Rest
     from runner.backends.azureml.target import Target
+    from runner.backends.base import Capabilities
     from runner.spec.config import Config
 
 _INSTALL = "pip install 'runner[azure]'"
+
+
+def summary() -> tuple[Capabilities, str]:
+    """What the backend can do, and its state as far as it is known without asking anybody."""
+    from runner.backends import find_target
+    from runner.backends.azureml.backend import AzureMLBackend
+
+    can = AzureMLBackend.capabilities
+    if _missing():
+        return can, f"not installed: {_INSTALL}"
+    here = Path.cwd()
+    try:
+        target, _ = find_target("azureml", {}, lambda: configuration.load(here, os.environ), here)
+    except RunnerError as error:
+        return can, error.message
+    return can, f"workspace {(target or {}).get('workspace')}, not asked: runner doctor --backend azureml"
 
 
 def findings(asked: Mapping[str, str]) -> Iterator[Finding]:
@@ -30,7 +47,7 @@ def findings(asked: Mapping[str, str]) -> Iterator[Finding]:
     Args:
         asked: what the options say: any of `workspace`, `resource_group`, `subscription`, `auth`.
     """
-    missing = [name for name in ("azure.identity", "azure.ai.ml") if not _installed(name)]
+    missing = _missing()
     yield Finding("azure extra", ok=not missing, text="azure-ai-ml and azure-identity are installed" if not missing else
                   f"{' and '.join(missing)} cannot be imported", fix=_INSTALL, needed=True)  # fmt: skip
     target, config = yield from _workspace(asked)
@@ -44,6 +61,10 @@ def findings(asked: Mapping[str, str]) -> Iterator[Finding]:
         yield from _asked(rest, target, config)
     finally:
         rest.close()
+
+
+def _missing() -> list[str]:
+    return [name for name in ("azure.identity", "azure.ai.ml") if not _installed(name)]
 
 
 def _installed(name: str) -> bool:

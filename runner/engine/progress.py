@@ -54,6 +54,10 @@ class Progress:
         """Whether the step has neither been started nor ended."""
         return bool(self._waiting[self._number[name]])
 
+    def met(self, name: str) -> bool:
+        """Whether all that the step needs has completed."""
+        return not self._unmet[self._number[name]]
+
     def start(self, name: str) -> None:
         """The step is started."""
         self._waiting[self._number[name]] = 0

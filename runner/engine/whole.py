@@ -178,15 +178,18 @@ class WholeDriver:
             self._press(handle, whole)
 
     def _begin(self, handles: Mapping[str, Handle]) -> None:
-        """Give a driver to each step that the service has begun since the last look."""
+        """Give a driver to each step that the service has begun since the last look; it is seen with the next one."""
         fresh = {name: each for name, each in handles.items() if name not in self._running and self._waits(name)}
-        if not fresh:
-            return
-        seen = self._backend.poll(list(fresh.values()))
-        self._seen = {**self._seen, **seen}
+        early = {name: each for name, each in fresh.items() if not self._needs_met(name)}
+        seen = self._backend.poll(list(early.values())) if early else {}
         for name, handle in fresh.items():
-            if not _never_began(seen[handle]):
+            if name not in early or not _never_began(seen[handle]):
                 self._attach(name, self._row(name), handle)
+
+    def _needs_met(self, name: str) -> bool:
+        """Whether all that a step needs has completed, as far as is known here. Else the service may be ahead of us, or may
+        have ended it without starting it."""
+        return name not in self._steps or self._progress.met(name)
 
     def _waits(self, name: str) -> bool:
         """Whether a step, or a trial, has neither been taken up nor ended."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ from runner import composer, snapshot
 from runner.backends import open_backend
 from runner.backends.base import Box
 from runner.errors import ConflictError
-from runner.supervisor import launch
+from runner.supervisor import ensure, launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 WHOLE = ""
 """The name of the code folder of a run that is one step."""
+
+_LOOK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,34 @@ def accept(prepared: Prepared, store: Store, name: str | None = None) -> tuple[R
         elif isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(name) from None
         raise
+
+
+def handed_over(store: Store, run: RunRow, gone: int, say: Say) -> RunRow:
+    """Wait until the service elsewhere has the run, so that this machine may be switched off; or until the run has ended.
+
+    Args:
+        gone: tells the end of the run's supervisor, as from `accept`; another is started if it dies.
+
+    Raises:
+        KeyboardInterrupt: with the run's name as its argument; it goes on.
+    """
+    if store.folder(run.name).read_target() is None:
+        return run
+    say("submit", "code, data and job are on their way …")
+    try:
+        while True:
+            row = store.get(run.name)
+            attempts = store.attempts(row)
+            if row.status.terminal:
+                return row
+            if attempts and attempts[0].handle is not None:
+                say("submit", f"accepted as {attempts[0].handle}")
+                return row
+            if select.select([gone], [], [], _LOOK_S)[0]:
+                ensure(store, row)
+                time.sleep(_LOOK_S)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(run.name) from None
 
 
 def preview(prepared: Prepared, store: Store) -> dict[str, object]:

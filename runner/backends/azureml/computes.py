@@ -87,7 +87,7 @@ class Quota:
 
 def listed(arm: Arm, target: Target) -> list[Compute]:
     """Every compute of the workspace, by name."""
-    found = arm.every(f"{target.path}/computes", VERSION, "the computes")
+    found = arm.every(f"{target.path}/computes", VERSION, "the list of computes")
     return sorted((_read(each) for each in found), key=lambda each: each.name)
 
 

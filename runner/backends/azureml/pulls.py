@@ -64,12 +64,13 @@ def right(arm: Arm, target: Target, host: str, compute: Compute | None = None) -
         return Right(True, f"{host}: by a connection of the workspace")
     if not _AZURE.search(host):
         return Right(None, f"{host}: what is public can be pulled; nothing says a login", _connection(target, host))
-    registry = _registry(arm, target, host, text(inner(workspace, "properties"), "containerRegistry"))
+    own = text(inner(workspace, "properties"), "containerRegistry")
+    registry = _registry(arm, target, host, own)
+    if registry is None and _named(own) == _named(host):
+        return Right(None, f"{host}: the workspace's own registry, which this account may not look at")
     if registry is None:
-        return Right(
-            None, f"{host} is in none of the subscription's registries that this account sees",
-            (f"grant its pull right: az role assignment create --assignee IDENTITY --role AcrPull --scope {_scope(host)}",),
-        )  # fmt: skip
+        way = f"az role assignment create --assignee IDENTITY --role AcrPull --scope {_scope(host)}"
+        return Right(None, f"{host} is in none of the subscription's registries that this account sees", (way,))
     return _of_azure(arm, host, registry, workspace, compute)
 
 
@@ -129,7 +130,7 @@ def _host(address: str) -> str:
 def _registry(arm: Arm, target: Target, host: str, own: str) -> Json | None:
     """The registry of that host; None: it is not to be seen from here."""
     try:
-        if own and own.rpartition("/")[2].lower() == host.partition(".")[0].lower():
+        if _named(own) == _named(host):
             return arm.one(own, _REGISTRIES, f"the registry {host}")
         place = f"/subscriptions/{target.subscription}/providers/Microsoft.ContainerRegistry/registries"
         found = arm.every(place, _REGISTRIES, "the registries of the subscription")
@@ -138,6 +139,11 @@ def _registry(arm: Arm, target: Target, host: str, own: str) -> Json | None:
     return next(
         (each for each in found if text(inner(each, "properties"), "loginServer").lower() == host.lower()), None
     )
+
+
+def _named(registry: str) -> str:
+    """The name of a registry, of its ARM id or host."""
+    return registry.rpartition("/")[2].partition(".")[0].lower()
 
 
 def _login_server(arm: Arm, registry: str) -> str:

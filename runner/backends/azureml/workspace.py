@@ -28,8 +28,6 @@ _VARIABLES = {
     "workspace": (
         "AZURE_WORKSPACE",
         "AZUREML_WORKSPACE_NAME",
-        "AZURE_ML_WORKSPACE_NAME",
-        "AZURE_WORKSPACE_NAME",
         "AZURE_DEFAULTS_WORKSPACE",
         "AZUREML_ARM_WORKSPACE_NAME",
     ),
@@ -106,14 +104,15 @@ def find(asked: Asked, config: Config, environ: Mapping[str, str], start: Path |
     said: dict[str, tuple[str, str]] = {}
     stranger = None
     for place in places:
-        for part in _OPTIONS.keys() - said.keys() & place.said.keys():
-            said[part] = place.said[part]
-            stranger = stranger or (place.text if place.stranger else None)
+        for part, told in place.said.items():
+            if part not in said:
+                said[part] = told
+                stranger = stranger or (place.text if place.stranger else None)
     if missing := [part for part in _OPTIONS if part not in said]:
         raise _nowhere(missing, places)
     values = {part: _checked(part, *said[part]) for part in _OPTIONS}
     target = Target(values["subscription"], values["resource group"], values["workspace"], auth)
-    return Found(target, {part: place for part, (_, place) in said.items()}, stranger)
+    return Found(target, {part: said[part][1] for part in _OPTIONS}, stranger)
 
 
 def _options(asked: Asked) -> _Place:
