@@ -173,6 +173,39 @@ def load() -> dict:
     return found
 
 
+def companions() -> tuple:
+    """The modules `forward` and `vault` of this folder, in memory before it goes away; None where they cannot be loaded."""
+    sys.path.insert(0, HERE)
+    try:
+        import forward
+        import vault
+    except ImportError:  # a Python without all of its library
+        return None, None
+    finally:
+        sys.path.remove(HERE)
+    return forward, vault
+
+
+def secrets_file(vault, references: dict) -> str:
+    """The path of a file with the secrets' values. Raises ValueError with what is wrong, and whether to try again."""
+    if vault is None:
+        raise ValueError("secrets of Key Vault cannot be read: this image's Python lacks a part of its library", False)
+    try:
+        return vault.write(vault.read(references, dict(os.environ)))
+    except vault.SecretError as error:
+        raise ValueError(str(error), error.retryable) from None
+
+
+def not_started(bootstrap: dict, record: str, key: str, message: str, retryable: bool) -> int:
+    """Row SecretMissing: the record of a script that was not started; the code to exit with."""
+    found = bootstrap["Record"](record, key)
+    bootstrap["end"](found.fields, "SecretMissing", message, retryable)
+    bootstrap["say"]("runner: " + message)
+    found.fields["finished"] = found.fields["started"]
+    found.finish(True)
+    return found.fields["process_exit"]
+
+
 def arguments(config: dict, sections: dict, record: str, key: str, outputs: bool) -> list:
     """The bootstrapper's command line."""
     options = ["--merge", "--status", record, "--attempt", key, *config["options"]]
@@ -187,6 +220,7 @@ def main() -> int:
     config, sections = parse(read_all(3))
     bootstrap["own_process"]()
     restore()
+    forward, vault = companions()
     distributed = config["distributed"]
     number = rank(os.environ, distributed)
     aside = keep_aside(distributed)
@@ -205,6 +239,14 @@ def main() -> int:
     argv = arguments(config, sections, record, key, first_here(os.environ, distributed))
     bootstrap["environment"] = lambda: env
     bootstrap["RECORD_LINE"] = "runner-record: "
+    if config.get("secrets"):
+        try:
+            argv = ["--secrets", secrets_file(vault, config["secrets"]), *argv]
+        except ValueError as error:
+            return not_started(bootstrap, record, key, *error.args)
+    if forward is not None and not number:
+        script = {os.fsdecode(name): os.fsdecode(value) for name, value in env.items()}
+        forward.beside(dict(os.environ), script, record)
     return bootstrap["main"](argv if number else ["--log-status", *argv])
 
 

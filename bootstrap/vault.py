@@ -11,6 +11,7 @@ import rest
 
 API = "7.4"
 TRIES, PAUSE_S = 4, 2.0  # of one request; the pause doubles
+IMDS = "http://169.254.169.254/metadata/identity/oauth2/token"  # where it is not, nothing answers at all
 VAULT = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]")
 NAME = re.compile(r"[A-Za-z0-9-]{1,127}")
 DNS = {"AzureChinaCloud": "vault.azure.cn", "AzureUSGovernment": "vault.usgovcloudapi.net"}
@@ -73,7 +74,7 @@ def sign_in(resource: str, job: dict) -> str:
     """A token of the compute's managed identity. Raises SecretError."""
     url, headers = endpoint(resource, job)
     try:
-        answer = patiently("GET", url, headers, proxied=False)
+        answer = patiently("GET", url, headers, proxied=False, timeout=2.0 if url.startswith(IMDS) else 10.0)
     except rest.UnreachableError as error:
         raise SecretError(no_identity(str(error)), retryable=True) from None
     token = answer.json().get("access_token")
@@ -88,7 +89,7 @@ def endpoint(resource: str, job: dict) -> tuple:
 
     client = job.get("DEFAULT_IDENTITY_CLIENT_ID")
     query = {"api-version": "2018-02-01", "resource": resource}
-    url, headers, named = "http://169.254.169.254/metadata/identity/oauth2/token", {"Metadata": "true"}, "client_id"
+    url, headers, named = IMDS, {"Metadata": "true"}, "client_id"
     if job.get("IDENTITY_ENDPOINT") and job.get("IDENTITY_HEADER"):
         url, headers = job["IDENTITY_ENDPOINT"], {"X-IDENTITY-HEADER": job["IDENTITY_HEADER"]}
         query["api-version"] = "2019-08-01"
@@ -153,12 +154,12 @@ def who(token: str) -> str:
         return "the compute's identity"
 
 
-def patiently(method: str, url: str, headers: dict, proxied: bool = True) -> rest.Answer:
+def patiently(method: str, url: str, headers: dict, proxied: bool = True, timeout: float = 10.0) -> rest.Answer:
     """One request, repeated while the other side is overloaded or not there. Raises UnreachableError."""
     pause = PAUSE_S
     for _ in range(TRIES - 1):
         try:
-            answer = rest.request(method, url, headers, proxied=proxied)
+            answer = rest.request(method, url, headers, proxied=proxied, timeout=timeout)
         except rest.UnreachableError:
             asked = 0.0
         else:
@@ -167,4 +168,4 @@ def patiently(method: str, url: str, headers: dict, proxied: bool = True) -> res
             asked = answer.retry_after or 0.0
         time.sleep(min(30.0, max(pause, asked)))
         pause *= 2
-    return rest.request(method, url, headers, proxied=proxied)
+    return rest.request(method, url, headers, proxied=proxied, timeout=timeout)

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from runner.backends.azureml import secrets
 from runner.bootstrapper import direct_argv
 from runner.errors import SpecError
 
@@ -128,6 +129,7 @@ def given(
         **_made(task, sections),
         "mlflow": bool(task.tracking) and "MLFLOW_RUN_ID" in task.env,
         "distributed": "distribution" in (remote.members if remote is not None else {}),
+        **({"secrets": secrets.places(remote)} if remote is not None and remote.secrets else {}),
     }
     return Given(_text(config, sections.bodies), beside)
 
@@ -169,7 +171,7 @@ def _variables(task: Task, *, native: bool) -> tuple[dict[str, str], dict[str, s
 
 
 def _text(config: dict[str, Any], bodies: Mapping[str, str]) -> str:
-    shell = _shell(config, list(bodies))
+    shell = None if "secrets" in config else _shell(config, list(bodies))
     with_shell = dict(bodies) if shell is None else {**bodies, "sh": shell}
     text = _heredoc(config, with_shell)
     if len(text.encode()) > _LARGEST:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from runner.backends.base import Task
 
 FOLDER = ".runner"
-_BROUGHT = ("bootstrap.py", "launch.py", "launch.sh", "profile.R", "python/runner_plots.py")
+_BROUGHT = (
+    "bootstrap.py", "launch.py", "launch.sh", "forward.py", "logged.py", "workspace.py", "vault.py", "rest.py", "profile.R",
+    "python/runner_plots.py",
+)  # fmt: skip
 _IGNORE_FILES = (".amlignore", ".gitignore")
 _RESTORE = "restore.sh"
 

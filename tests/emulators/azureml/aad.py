@@ -125,9 +125,11 @@ class Tokens:
         return Answer(self.give(form.get("scope", "").removesuffix("/.default").rstrip("/")))
 
     def managed(self, call: Call) -> Answer:
-        """The protocol of App Service: `GET ?resource=` with the header X-IDENTITY-HEADER; served on the admin port."""
-        if not compare_digest(call.headers.get("x-identity-header", "").encode(), self.identity.encode()):
-            return Answer({"statusCode": 401, "message": "Wrong X-IDENTITY-HEADER"}, 401)
+        """The protocols of App Service and of Azure ML's nodes (2017-09-01): `GET ?resource=` with the header
+        X-IDENTITY-HEADER or `secret`; served on the admin port."""
+        header = "secret" if call.version == "2017-09-01" else "x-identity-header"
+        if not compare_digest(call.headers.get(header, "").encode(), self.identity.encode()):
+            return Answer({"statusCode": 401, "message": f"Wrong {header}"}, 401)
         resource = call.query.get("resource", "").removesuffix("/.default").rstrip("/")
         given = self.give(resource)
         return Answer({

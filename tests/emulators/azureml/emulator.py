@@ -14,16 +14,19 @@ from tests.emulators.azureml.assets import Assets
 from tests.emulators.azureml.blobfront import BlobFront
 from tests.emulators.azureml.blobs import Blobs
 from tests.emulators.azureml.execution import Execution
+from tests.emulators.azureml.execution.reach import KEY, KIND
 from tests.emulators.azureml.faults import Faults
 from tests.emulators.azureml.history import History
 from tests.emulators.azureml.jobs import Jobs
 from tests.emulators.azureml.journal import Journal
+from tests.emulators.azureml.mlflow import MlFlow
 from tests.emulators.azureml.pki import pki
 from tests.emulators.azureml.profile import Profile
 from tests.emulators.azureml.proxy import Proxy
 from tests.emulators.azureml.references import References
 from tests.emulators.azureml.server import Server
 from tests.emulators.azureml.state import State
+from tests.emulators.azureml.vault import Vaults
 from tests.emulators.azureml.wire import Route
 from tests.emulators.azureml.workspace import Workspace
 
@@ -55,6 +58,8 @@ class Emulator:
             *Assets(self.state, self.blobs, self.profile, references).routes(),
             *Jobs(self.state, self.execution, self.profile, references).routes(),
             *History(self.state, self.blobs, self.execution, self.profile).routes(),
+            *MlFlow(self.state, self.tokens).routes(),
+            *Vaults(self.state, self.tokens, self.profile).routes(),
         ]
 
     async def start(self) -> None:
@@ -75,6 +80,11 @@ class Emulator:
         admin = await self._admin.start(_free(old.get("admin")))
         self._ports = {"tls": tls, "proxy": proxy, "admin": admin}
         (self.folder / "ports.json").write_text(json.dumps(self._ports))
+        exported = self.exports()
+        self.state.put(KIND, KEY, {
+            "proxy": exported["HTTPS_PROXY"], "ca": exported["REQUESTS_CA_BUNDLE"],
+            "identity": exported["RUNNER_EMULATOR_IDENTITY_ENDPOINT"], "header": self.tokens.identity,
+        })  # fmt: skip
         self.execution.resume()
         exports = self.folder / "env.sh"
         exports.touch(0o600)

@@ -1,10 +1,10 @@
 """MLflow's REST API as a workspace has it, for runs that its jobs are: what a job logs ends in its run document.
 
-Paths: https://REGION.api.azureml.ms/mlflow/v1.0/subscriptions/…/workspaces/WS/api/2.0/mlflow/… (v2.0 as well), as the package
-azureml-mlflow calls them; bodies as MLflow's own REST API documents them. A job's token opens its own run only, a user's any.
+Paths: https://REGION.api.azureml.ms/mlflow/v1.0/subscriptions/…/workspaces/WS/api/2.0/mlflow/… (v2.0 as well), as
+azureml-mlflow calls them; bodies as MLflow's own REST API documents them. A job's token opens its own run, a user's any.
 
-`_metrics` of a run document: name → [{"value": number or "NaN", …, "timestamp": milliseconds, "step"}], in the order of arrival;
-`_params`: name → text. Tags become tags of the run.
+`_metrics` of a run document: name → [{"value": number or "NaN", …, "timestamp": milliseconds, "step"}], in the order of
+arrival; `_params`: name → text. Tags become tags of the run.
 """
 
 from __future__ import annotations

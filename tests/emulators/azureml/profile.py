@@ -20,7 +20,8 @@ class Profile:
     limits.timeout. cancel_lingers_s: how long a canceled job stays CancelRequested. cancel_grace_s: from SIGTERM to
     SIGKILL, also at the limit. ending_s: how long a job stays Finalizing. queue_s: how long a job stays Queued.
     preemption: what becomes of a job whose node was taken, "fail" or "requeue". reuse: steps of pipelines that ran before
-    are not run again. network: Docker's --network of jobs ("none": they have none).
+    are not run again. network: Docker's --network of jobs ("none": they have none; "host": they reach the service too).
+    vault_role: the identity of a compute may read secrets.
     """
 
     secrets: Secrets = "Sas"
@@ -37,6 +38,7 @@ class Profile:
     preemption: Literal["fail", "requeue"] = "fail"
     reuse: bool = False
     network: str = "none"
+    vault_role: bool = True
 
     def change(self, values: dict[str, Any]) -> None:
         """All or nothing. ValueError: an unknown switch, or a value that it cannot have."""

@@ -35,7 +35,9 @@ class Vaults:
         """The vault's name, of a request that may be answered."""
         header = call.headers.get("authorization", "")
         if not header:
-            challenge = f'Bearer authorization="https://login.microsoftonline.com/{names.TENANT}", resource="{AUDIENCE}"'
+            challenge = (
+                f'Bearer authorization="https://login.microsoftonline.com/{names.TENANT}", resource="{AUDIENCE}"'
+            )
             raise VaultError(401, "Unauthorized", "AKV10000: Request is missing a Bearer or PoP token.", challenge)
         try:
             self._tokens.check(header, (AUDIENCE,))

@@ -20,6 +20,7 @@ from tests.emulators.azureml.execution.expressions import replace
 from tests.emulators.azureml.execution.failures import END_STATUSES, RunError
 from tests.emulators.azureml.execution.images import image_for
 from tests.emulators.azureml.execution.logs import SYSTEM_LOG, USER_LOG, Log, Pump
+from tests.emulators.azureml.execution.reach import reach
 from tests.emulators.azureml.execution.signals import Signals
 from tests.emulators.azureml.execution.variables import service_variables
 
@@ -136,10 +137,11 @@ class CommandRun:
         ]
         run = context.runs.get(self._run_id)
         own = dict(command.variables) | staged.variables
+        reaching, further = reach(context, command.compute)
         context.engine.run(
             places.container, image, ("/bin/sh", "-c", _SHELL, "azureml", text, f"{places.log_inside}/{places.log.name}"),
-            options=self._options(), mounts=mounts, workdir=places.code_inside,
-            variables=service_variables(context, places, run, command.compute) | own,
+            options=self._options(), mounts=[*mounts, *further], workdir=places.code_inside,
+            variables=service_variables(context, places, run, command.compute) | reaching | own,
         )  # fmt: skip
         context.runs.move(self._run_id, "Running")
         system.line("Container started.")
