@@ -14,6 +14,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[3]
+"""From which `-m tests.emulators.azureml` is found."""
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _START_S, _STOP_S = 90.0, 90.0
 
@@ -60,7 +62,7 @@ def _serve(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = _locked(folder)
     if lock is None:
-        sys.stderr.write(f"an emulator runs on {folder} already, process {_pid(folder)}\n")
+        sys.stderr.write(f"an emulator runs on {folder} already, process {pid_of(folder)}\n")
         return 1
     (folder / "env.sh").unlink(missing_ok=True)
     (folder / "pid").write_text(str(os.getpid()))
@@ -95,7 +97,7 @@ def _detach(folder: Path) -> int:
     with (folder / "emulator.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.emulators.azureml", "start", "--state", str(folder)],
-            cwd=Path(__file__).resolve().parents[3], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
+            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
             start_new_session=True,
         )  # fmt: skip
     end = time.monotonic() + _START_S
@@ -109,13 +111,13 @@ def _detach(folder: Path) -> int:
 
 def _stop(folder: Path, how: signal.Signals) -> int:
     """Returns when the process is gone, not before: its lock, ports and blobs are free then."""
-    pid = _pid(folder)
+    pid = pid_of(folder)
     if pid is None:
         sys.stderr.write(f"no emulator runs on {folder}\n")
         return 1
     os.kill(pid, how)
     end = time.monotonic() + _STOP_S
-    while _pid(folder) == pid:
+    while pid_of(folder) == pid:
         if time.monotonic() > end:
             sys.stderr.write(f"process {pid} does not end\n")
             return 1
@@ -124,7 +126,7 @@ def _stop(folder: Path, how: signal.Signals) -> int:
 
 
 def _env(folder: Path) -> int:
-    if _pid(folder) is None or not (folder / "env.sh").exists():
+    if pid_of(folder) is None or not (folder / "env.sh").exists():
         sys.stderr.write(f"no emulator runs on {folder}\n")
         return 1
     sys.stdout.write((folder / "env.sh").read_text())
@@ -132,7 +134,7 @@ def _env(folder: Path) -> int:
 
 
 def _status(folder: Path) -> int:
-    pid = _pid(folder)
+    pid = pid_of(folder)
     sys.stdout.write(json.dumps({"state": str(folder), "running": pid is not None, "pid": pid}) + "\n")
     return 0 if pid is not None else 1
 
@@ -153,7 +155,7 @@ def _locked(folder: Path, wait: float = 30) -> int | None:
             return handle
 
 
-def _pid(folder: Path) -> int | None:
+def pid_of(folder: Path) -> int | None:
     """Of the process that holds the lock."""
     handle = _locked(folder, wait=0) if (folder / "lock").exists() else None
     if handle is not None or not (folder / "lock").exists():

@@ -28,13 +28,23 @@ def arm(*parts: str) -> str:
 
 
 def versioned(collection: str, reference: str) -> tuple[str, str] | None:
-    """(name, version) that a reference names: an ARM id, `azureml:/…` of one, or `azureml:NAME:VERSION`; None: another."""
+    """(name, version) that a reference names: an ARM id, `azureml:/…` of one, `azureml:NAME:VERSION`, or of these with a
+    label, `NAME@LABEL` or `…/labels/LABEL`: the version is `@LABEL` then. None: it is none of them."""
     text = reference.removeprefix("azureml:")
-    if not text.startswith("/"):
-        name, _, version = text.partition(":")
-        return (name, version) if text != reference and version else None
-    found = re.fullmatch(rf".*/{collection}/([^/]+)/versions/([^/]+)", text, re.IGNORECASE)
-    return (found[1], found[2]) if found else None
+    forms = (
+        rf"/.*/{collection}/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
+        rf"/.*/{collection}/(?P<name>[^/]+)/labels/(?P<label>[^/]+)",
+        *(
+            (r"(?P<name>[^/:@]+):(?P<version>[^/:@]+)", r"(?P<name>[^/:@]+)@(?P<label>[^/:@]+)")
+            if text != reference
+            else ()
+        ),
+    )
+    for form in forms:
+        if found := re.fullmatch(form, text, re.IGNORECASE):
+            parts = found.groupdict()
+            return parts["name"], parts.get("version") or f"@{parts['label']}"
+    return None
 
 
 def last(reference: str) -> str:

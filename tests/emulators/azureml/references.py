@@ -62,10 +62,15 @@ class References:
         found = names.versioned(collection, str(reference))
         if found is None:
             raise ServiceError(400, "UserError", f"The {kind} reference '{reference}' is invalid.")
-        if self._state.get(kind, "/".join(found)) is None:
-            raise missing(
-                f"Not found: {collection} asset with {{name: {found[0]}, version: {found[1]}}} was not found."
+        name, version = found
+        if version.startswith("@"):
+            there = any(
+                f"/{collection}/{name}/versions/".lower() in doc["id"].lower() for doc in self._state.list(kind)
             )
+        else:
+            there = self._state.get(kind, f"{name}/{version}") is not None
+        if not there:
+            raise missing(f"Not found: {collection} asset with {{name: {name}, version: {version}}} was not found.")
 
 
 def _nodes(jobs: dict[str, Any]) -> Iterator[Doc]:
