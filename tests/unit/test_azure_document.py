@@ -47,7 +47,7 @@ def test_a_command(tmp_path: Path) -> None:
     assert job.tags["runner.key"] == task.key
     assert job.tags["runner.run"] == "calm-otter"
     assert job.command == made["command"]
-    assert job.compute == "azureml:cpu-cluster"
+    assert (made["compute"], job.compute) == ("azureml:cpu-cluster", "cpu-cluster")
     assert (job.limits.timeout, job.resources.shm_size, job.resources.instance_count) == (101, "1073741824b", 2)
     assert job.inputs["data"].mode == "download"
     assert job.outputs["model"].path == "azureml://datastores/x/paths/y"
@@ -104,6 +104,7 @@ def pipeline(folder: Path) -> Task:
         IMAGE,
         inputs={"data": {"type": "uri_file", "mode": "download"}, "raw": {"type": "uri_folder", "path": "azureml:r:1"}},
     )
+    first = Upstream("prepare", "out")
     return whole(
         folder,
         [

@@ -164,7 +164,12 @@ def _pipeline(whole: Whole, folders: Mapping[Path | None, Path]) -> dict[str, An
     nodes = node_names(whole)
     taken = {(each.step, each.output): name for name, each in whole.outputs.items()}
     tasks = {member.name: member.task for member in whole.members}
-    settings = {"continue_on_step_failure": whole.continue_on_step_failure, "force_rerun": whole.force_rerun}
+    settings: dict[str, Any] = {
+        "continue_on_step_failure": whole.continue_on_step_failure,
+        "force_rerun": whole.force_rerun,
+    }
+    if not all(_compute(task) for task in tasks.values()):
+        settings["default_compute"] = "serverless"  # here it has to be said; for a job alone it is what nothing means
     return {
         "type": "pipeline",
         "settings": settings,
@@ -304,7 +309,9 @@ def _stopping(stop: dict[str, Any]) -> dict[str, Any]:
     own = {
         "bandit": ("slack_factor", "slack_amount"),
         "median_stopping": (),
-        "truncation_selection": ("truncation_percentage",),  # azure-ai-ml has no other, whatever the YAML reference says
+        "truncation_selection": (
+            "truncation_percentage",
+        ),  # azure-ai-ml has no other, whatever the YAML reference says
     }[stop["kind"]]
     return {"type": stop["kind"], **common} | {name: stop[name] for name in own if stop[name] is not None}
 

@@ -12,7 +12,7 @@ import re
 import threading
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -145,19 +145,20 @@ def _there(client: Any, name: str, key: str) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing of azure-ai-ml on our streams, and nothing of the current folder's git repository in the job."""
-    for name in ("azure", "msrest", "opentelemetry", "urllib3"):
-        logger = logging.getLogger(name)
-        if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
-            logger.addHandler(logging.NullHandler())
-        logger.propagate = False
+    """Nothing of azure-ai-ml on our streams, and nothing of the current folder's git repository in the job.
+
+    It writes there as it likes, by handlers of its own and by print; and the git that it starts reads GIT_DIR.
+    """
     before = os.environ.get("GIT_DIR")
-    os.environ["GIT_DIR"] = os.devnull  # the git that it starts finds no repository
+    os.environ["GIT_DIR"] = os.devnull
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
+        logging.disable(disabled)
         if before is None:
             os.environ.pop("GIT_DIR", None)
         else:
