@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    from runner.model import Limits, Remote
+    from runner.model import Limits, Remote, Step
     from runner.plan import SweepPlan, Upstream
 
 Handle = str
@@ -249,6 +249,13 @@ class PlanBackend(Backend, Protocol):
     `cancel` of the whole ends its steps. A step's handle is good for `watch`, `poll`, `finish` and `remove`; `find` of a
     step's task gives it too.
     """
+
+    def check(self, steps: Sequence[Step]) -> None:
+        """Refuse, before anything is built or uploaded, steps whose compute, environment or data the service does not have.
+
+        Raises:
+            CapabilityError: with everything that is in the way. UnavailableError, BackendError: it cannot be asked.
+        """
 
     def registry(self) -> str | None:
         """The host of the registry that belongs to the workspace, for images that no setting sends elsewhere."""

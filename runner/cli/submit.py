@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from runner.store import RunRow, Store
     from runner.submission.accepting import Prepared
 
-_VAULT = "keyvault:"
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 script_args: list[str] = []

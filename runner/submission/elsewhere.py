@@ -19,9 +19,9 @@ from runner.spec.job.source import has_scheme
 from runner.submission import guards, refusing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from runner.backends.base import Capabilities
+    from runner.backends.base import Backend, Capabilities
     from runner.drafts import Draft, Given
     from runner.job import Foreign, Job, Output, Problem, Where
 
@@ -170,6 +170,17 @@ class Passing:
         if reason := guards.refused_as_input(path):
             self._fault(self._where, f"{path} is {reason}; a job may not be given it", "name a folder in it")
         return str(path)
+
+
+def check(backend: Backend, steps: Sequence[Step]) -> None:
+    """That the service has what the steps name, as far as it can be asked; before anything is built or sent.
+
+    Raises:
+        CapabilityError: with everything that is in the way. UnavailableError, BackendError: it cannot be asked.
+    """
+    ask: Callable[[Sequence[Step]], None] | None = getattr(backend, "check", None)
+    if ask is not None:
+        ask(steps)
 
 
 def located(uri: str, where: Where, *, written: bool = False) -> str:

@@ -205,6 +205,12 @@ def _steps_elsewhere(
     pushing = images.Pushing(request.registry, images.registry_of(backend), request.config, say, build)
     ours = [each for each in settled if each.draft.foreign is None]
     wanted = [images.stays(each.environment, request.config, say) for each in ours]
+    if build:
+        environments_there = {each.draft.name: of.reference for each, of in zip(ours, wanted, strict=True) if of}
+        elsewhere.check(backend, [
+            Step(each.draft.name, (), remote=replace(each.remote, environment=environments_there.get(each.draft.name)))
+            for each in settled if each.remote is not None
+        ])  # fmt: skip
     named = dict(zip((each.draft.name for each in ours), images.resolve_all(wanted, pushing), strict=True))
     environs = [named.get(each.draft.name) for each in settled]
     made = [_step_elsewhere(request, each, taken, of) for each, of in zip(settled, environs, strict=True)]

@@ -141,16 +141,19 @@ class _Making:
         request = self.request
         config = configuration.load(self.script.parent, os.environ)
         pushing = images.Pushing(request.registry, images.registry_of(self.backend), config, self.say, self.build)
-        environs = images.resolve_all([self._wanted()], pushing)[0]
+        wanted = self._wanted()
         remote = Remote(
-            environs.member,
+            wanted.reference if wanted else None,
             request.compute,
             {name: {"type": str(elsewhere.kind_of(path)), "path": path} for name, path in step.inputs.items()},
             {name: {"type": str(DataType.URI_FOLDER)} for name in step.outputs},
             secrets=dict(request.vaulted),
         )
+        if self.build:
+            elsewhere.check(self.backend, [replace(step, remote=remote)])
+        environs = images.resolve_all([wanted], pushing)[0]
         named = images.reference(environs)
-        return replace(step, image=named, remote=remote), {named: environs.shown}
+        return replace(step, image=named, remote=replace(remote, environment=environs.member)), {named: environs.shown}
 
     def _wanted(self) -> Environment | None:
         return environments.beside(self.script, self.request.image, self.request.libs, self.say)

@@ -72,12 +72,13 @@ def instance(name: str, state: str) -> dict[str, Any]:
     return {"name": name, "location": "eastus", "properties": {**outer, "properties": own}}
 
 
-def region(limit: int, used: int = 0) -> dict[str, Any]:
+def region(limit: int, used: int = 0, family: str = "Standard DSv2 Family Cluster Dedicated vCPUs") -> dict[str, Any]:
     """Sizes and quota of the region, by their paths."""
     place = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.MachineLearningServices/locations/eastus"
-    usage = {"name": {"value": "Standard DSv2 Family Cluster Dedicated vCPUs"}, "currentValue": used, "limit": limit}
-    low = {"name": {"value": "Total Cluster LowPriority Regional vCPUs"}, "currentValue": 0, "limit": 1}
+    usage = {"name": {"value": family, "localizedValue": family}, "currentValue": used, "limit": limit}
+    low = {"name": {"value": "Standard DSv2 Family Cluster LowPriority vCPUs"}, "currentValue": 0, "limit": 1}
+    one = {**usage, "id": f"{TARGET.path}/usages/one", "limit": 2}
     return {
         f"{place}/vmSizes": page({"name": "Standard_DS3_v2", "family": "standardDSv2Family", "vCPUs": 4}),
-        f"{place}/usages": page(low, usage),
+        f"{place}/usages": page(usage, low, one),
     }

@@ -119,6 +119,8 @@ def test_more_cores_than_the_subscription_may_use() -> None:
     (told,) = texts({**found, **region(limit=8)}, step(compute="c", instances=3))
     assert "3 machines of STANDARD_DS3_V2 need 12 cores, and the subscription may use 8 of standardDSv2Family" in told
     assert texts({**found, **region(limit=12)}, step(compute="c", instances=3)) == []
+    (again,) = texts({**found, **region(limit=8, family="standardDSv2Family")}, step(compute="c", instances=3))
+    assert again == told, "Azure writes families in more than one way"
     assert texts({**found, **region(limit=8)}, step(compute="c")) == [], "one machine is worth no further questions"
     assert texts(found, step(compute="c", instances=3)) == [], "a quota that is not told is not held against the job"
 

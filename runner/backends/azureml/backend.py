@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from runner.backends.azureml.target import Target
     from runner.backends.base import Box, Handle, Observation, Task
+    from runner.model import Step
 
 _ENDED = frozenset({"Completed", "Failed", "Canceled"})
 _PATIENCE_S = 10.0
@@ -77,6 +78,22 @@ class AzureMLBackend:
         from runner.backends.azureml.document import document
 
         return document(task)
+
+    # -- before anything is sent ----------------------------------------------------------------------------------
+
+    def check(self, steps: Sequence[Step]) -> None:
+        """See `PlanBackend.check`."""
+        from runner.backends.azureml.arm import Arm
+        from runner.backends.azureml.checks import check
+
+        check(Arm(self._rest), self._target, steps)
+
+    def registry(self) -> str | None:
+        """The host of the workspace's own registry; None: it has none yet."""
+        from runner.backends.azureml.arm import Arm
+        from runner.backends.azureml.pulls import own_registry
+
+        return own_registry(Arm(self._rest), self._target)
 
     # -- running --------------------------------------------------------------------------------------------------
 

@@ -175,16 +175,17 @@ def _sizes(arm: Arm, target: Target, location: str) -> dict[str, tuple[str, int]
 
 
 def _usages(arm: Arm, target: Target, location: str) -> dict[str, tuple[int, int]]:
-    """Family, as `_key` writes it → (cores used, limit)."""
-    entries = arm.every(_place(target, location, "usages"), VERSION, f"the quota in {location}")
-    told = (
-        (text(inner(each, "name"), "value"), number(each, "currentValue"), number(each, "limit")) for each in entries
-    )
-    return {
-        _key(name): (used, limit)
-        for name, used, limit in told
-        if "dedicated" in name.lower() and used is not None and limit is not None
-    }
+    """Family, as `_key` writes it → (cores used, limit). Low priority and what one workspace uses stand there too."""
+    found: dict[str, tuple[int, int]] = {}
+    for each in arm.every(_place(target, location, "usages"), VERSION, f"the quota in {location}"):
+        name, used, limit = inner(each, "name"), number(each, "currentValue"), number(each, "limit")
+        words = f"{text(name, 'value')} {text(name, 'localizedValue')} {text(each, 'type')}".lower().replace(" ", "")
+        if used is None or limit is None or "lowpriority" in words or "/workspaces/" in text(each, "id").lower():
+            continue
+        found |= {
+            _key(text(name, key)): (used, limit) for key in ("value", "localizedValue") if "amily" in text(name, key)
+        }
+    return found
 
 
 def _key(family: str) -> str:
