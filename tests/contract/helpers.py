@@ -24,11 +24,11 @@ Row = dict[str, Any]
 
 
 class Worker:
-    """A process that submits and waits through the Python API."""
+    """A process that submits and waits through the Python API, on one backend."""
 
-    def __init__(self) -> None:
+    def __init__(self, backend: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", str(Path(__file__).with_name("worker.py"))],
+            [sys.executable, "-W", "error", str(Path(__file__).with_name("worker.py")), backend],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -38,6 +39,15 @@ def bring_code(context: Context, places: Places, command: Command) -> None:
     for folder in (places.code, *(places.code / name for name in FOLDERS)):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o777)
+
+
+def hand_over(places: Places, user: tuple[int, int] | None) -> None:
+    """What was brought to the node is the job's own: it may write everywhere below its working directory."""
+    if user is None or os.geteuid() != 0:
+        return
+    for base, folders, files in os.walk(places.folder):
+        for name in (*folders, *files):
+            os.chown(Path(base, name), *user, follow_symlinks=False)
 
 
 def bring_inputs(context: Context, places: Places, command: Command) -> Staged:
