@@ -77,11 +77,15 @@ class Assets:
         given = call.whole().get("properties") or {}
         strict(call, members.ASSETS[collection], given)
         given = {member: value for member, value in given.items() if value is not None}
+        if isinstance(given.get("properties"), dict):  # a map of texts, whatever the SDK sends (numbers)
+            given["properties"] = {member: str(value) for member, value in given["properties"].items()}
+        if collection == "data":
+            given["dataUri"] = names.long_uri(str(given.get("dataUri")))
         kind, key = KINDS[collection], f"{name}/{version}"
         old = self._state.get(kind, key)
         if old is None:
             if collection == "data":
-                self._references.check_uri(str(given.get("dataUri")))
+                self._references.check_uri(given["dataUri"])
             properties = _filled(collection, given)
             doc = envelope(f"{collection}/versions", f"{collection}/{name}/versions/{version}", properties, names.now())
             return Answer(self._state.put(kind, key, doc), 201)
@@ -168,9 +172,10 @@ def _filled(collection: str, given: Doc) -> Doc:
 
 
 def _immutable(collection: str, changed: list[str]) -> ServiceError:
+    """409 is what the SDK goes by when it counts versions up; the words are those of models."""
     kind = KINDS[collection]
     return ServiceError(
-        400,
+        409,
         "UserError",
         f"A {kind} version with this name and version already exists. If you are trying to create a new {kind} version, "
         f"use a different name or version. If you are trying to update an existing {kind} version, the existing asset's "

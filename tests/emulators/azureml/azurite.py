@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import re
@@ -15,6 +16,7 @@ from tests.emulators.azureml.pki import Pki
 
 VERSION = "3.35.0"
 _START_S = 60.0
+_LIBC, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
 
 
 def program() -> Path:
@@ -69,6 +71,7 @@ class Azurite:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, "AZURITE_ACCOUNTS": self._accounts},
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, no lock
             )  # fmt: skip
         (self._folder / "pid").write_text(str(self._process.pid))
         end = time.monotonic() + _START_S
@@ -88,6 +91,11 @@ class Azurite:
 
     def _log(self) -> Path:
         return self._folder / "azurite.log"
+
+
+def _end_with_parent() -> None:
+    """Linux ends Azurite when the thread that started it ends, which is the main one: a killed emulator leaves none."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _read_number(path: Path) -> int | None:

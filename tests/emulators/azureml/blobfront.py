@@ -13,6 +13,8 @@ from tests.emulators.azureml.journal import Entry
 from tests.emulators.azureml.pki import Pki
 
 _HOP = {"connection", "keep-alive", "transfer-encoding", "proxy-connection", "te", "upgrade"}
+_OURS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+"""Headers that our own client would add where they are lacking; some are signed, so none may be."""
 _PIECE = 1 << 16
 
 
@@ -41,7 +43,8 @@ class BlobFront:
         body = _counted(request, entry) if request.can_read_body else None
         # Azurite takes the account from the host name, and signatures are made over the URL as the client wrote it.
         target = URL(f"https://127.0.0.1:{self._port}{request.rel_url.raw_path_qs}", encoded=True)
-        async with self._session.request(request.method, target, headers=headers, data=body) as there:
+        asked = self._session.request(request.method, target, headers=headers, data=body, skip_auto_headers=_OURS)
+        async with asked as there:
             answer = web.StreamResponse(status=there.status, reason=there.reason)
             for name, value in there.headers.items():
                 if name.lower() not in _HOP:

@@ -114,8 +114,9 @@ class Jobs:
         name = call.parts["name"]
         if self._state.get("job", name) is None and self._state.get("run", name) is None:
             raise missing(f"Not found: job with name {name} was not found.")
-        if self._status(name) in TERMINAL:
-            return Answer()
+        if (status := self._status(name)) in TERMINAL | {"Finalizing"}:
+            # That it is an error is known of Finalizing (Azure/azureml-assets#2496); its words are not.
+            raise ServiceError(400, "UserError", f"Job {name} cannot be canceled: its status is {status}.")
         self._runs.cancel(name)
         return self._canceling(call, name)
 

@@ -47,6 +47,15 @@ def versioned(collection: str, reference: str) -> tuple[str, str] | None:
     return None
 
 
+def long_uri(uri: str) -> str:
+    """`azureml://datastores/…` with the workspace in it, as the service writes it into data assets; others as they are."""
+    short = "azureml://datastores/"
+    if not uri.startswith(short):
+        return uri
+    scope = f"subscriptions/{SUBSCRIPTION}/resourcegroups/{GROUP}/workspaces/{WORKSPACE}"
+    return f"azureml://{scope}/datastores/{uri.removeprefix(short)}"
+
+
 def last(reference: str) -> str:
     """`cpu-cluster` of its ARM id, of `azureml:cpu-cluster`, and of itself."""
     return reference.rsplit("/", 1)[-1].removeprefix("azureml:")

@@ -13,7 +13,7 @@ from tests.emulators.azureml.execution.context import Context
 from tests.emulators.azureml.execution.docker import Engine
 from tests.emulators.azureml.execution.document import last_name
 from tests.emulators.azureml.execution.failures import END_STATUSES, RunError
-from tests.emulators.azureml.execution.kinds import COMMAND, PIPELINE, Kind
+from tests.emulators.azureml.execution.kinds import COMMAND, PIPELINE, SWEEP, Kind
 from tests.emulators.azureml.execution.nodes import Nodes
 from tests.emulators.azureml.execution.pipeline import cancel_tree
 from tests.emulators.azureml.execution.runs import Origin, Runs
@@ -23,7 +23,7 @@ from tests.emulators.azureml.state import Doc, State
 from tests.emulators.azureml.wire import ServiceError
 
 _ENDING_S = 60.0
-_KINDS: dict[str, Kind] = {"Command": COMMAND, "Pipeline": PIPELINE}
+_KINDS: dict[str, Kind] = {"Command": COMMAND, "Pipeline": PIPELINE, "Sweep": SWEEP}
 
 
 class Execution:

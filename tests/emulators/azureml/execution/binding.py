@@ -34,7 +34,7 @@ class Scope:
             given = self._input(node.inputs.get(name), str(one.get("type") or "string"))
             if given.absent and one.get("default") is not None:
                 given = Input(literal=literal(one["default"]))
-            if given.absent and not one.get("optional"):
+            if given.absent and not one.get("optional") and name not in node.searched:
                 raise ValueError(f"Node {node.name}: the input {name} has no value.")
             found[name] = given
         return found
@@ -93,8 +93,6 @@ def command_of_node(node: Node, scope: Scope) -> Command:
     spec, own = node.spec, node.node
     resources = {**(spec.get("resources") or {}), **(own.get("resources") or {})}
     limits = own.get("limits") or spec.get("limits") or {}
-    if node.kind == "sweep":
-        limits = {"timeout": limits.get("trial_timeout")}
     return Command(
         command=str(spec["command"]),
         environment=str(own.get("environment") or spec["environment"]),

@@ -16,10 +16,10 @@ def seconds_since(moment: str) -> float:
     return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
 
 
-def duration_s(text: str | None) -> float | None:
-    """Seconds of an ISO 8601 duration, `PT1H30M`, `P1D`. ValueError: it is none."""
-    if text is None:
-        return None
+def duration_s(text: str | float | None) -> float | None:
+    """Seconds of an ISO 8601 duration, `PT1H30M`, `P1D`, or (in nodes) of a plain number. ValueError: it is neither."""
+    if text is None or not isinstance(text, str):
+        return text
     parts = re.fullmatch(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", text)
     if parts is None or not any(parts.groups()):
         raise ValueError(f"{text!r} is no ISO 8601 duration")

@@ -41,6 +41,11 @@ class Node:
     def compute(self) -> str | None:
         return last_name(self.node.get("computeId") or self.node.get("compute"))
 
+    @property
+    def searched(self) -> Mapping[str, Any]:
+        """The search space of a sweep; its trials have the names as inputs."""
+        return (self.node.get("search_space") or {}) if self.kind == "sweep" else {}
+
     def needs(self) -> set[str]:
         """Names of the nodes whose outputs it takes."""
         return {step for name in _texts(self.inputs) if (step := _step(name)) is not None}
@@ -111,7 +116,9 @@ def _check(graph: Graph) -> None:
         for text in [*_texts(node.inputs), *_texts(node.outputs)]:
             _check_binding(graph, node, text)
         declared = node.spec.get("inputs") or {}
-        missing = sorted(name for name, one in declared.items() if _required(one) and name not in node.inputs)
+        missing = sorted(
+            name for name, one in declared.items() if _required(one) and name not in {**node.inputs, **node.searched}
+        )
         if missing:
             raise ValueError(f"Node {node.name}: the required inputs {', '.join(missing)} have no value.")
         if node.kind == "pipeline" and not node.spec.get("jobs"):

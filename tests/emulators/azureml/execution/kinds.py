@@ -12,6 +12,7 @@ from tests.emulators.azureml.execution.expressions import expressions
 from tests.emulators.azureml.execution.graph import Graph, graph_of_component, graph_of_job
 from tests.emulators.azureml.execution.pipeline import DRIVERS, drive_pipeline
 from tests.emulators.azureml.execution.signals import Signals, SignalsOf
+from tests.emulators.azureml.execution.sweep import drive_sweep, sweep_of, sweep_of_job
 from tests.emulators.azureml.state import Doc
 
 
@@ -49,9 +50,14 @@ def _check_graph(context: Context, graph: Graph) -> None:
     for node in graph.nodes.values():
         if node.kind not in DRIVERS:
             raise ValueError(f"Node {node.name}: nodes of type {node.kind} are not emulated.")
+        if node.kind == "sweep":
+            sweep_of(node.node, Command(command="", environment=""), node.name)
         if node.kind == "pipeline":
             _check_graph(context, graph_of_component(node.spec, context.state))
 
 
 COMMAND = Kind("azureml.scriptrun", lambda _, properties: check_command(command_of(properties)), _drive_command)
+SWEEP = Kind(
+    "azureml.hyperdrive", lambda _, properties: check_command(sweep_of_job(properties, "").command), drive_sweep
+)
 PIPELINE = Kind("azureml.PipelineRun", _check_pipeline, drive_pipeline)

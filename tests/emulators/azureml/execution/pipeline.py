@@ -18,6 +18,7 @@ from tests.emulators.azureml.execution.logs import PIPELINE_LOG, Log
 from tests.emulators.azureml.execution.reuse import earlier, reuse_key, take_over
 from tests.emulators.azureml.execution.runs import Origin
 from tests.emulators.azureml.execution.signals import Signals, SignalsOf
+from tests.emulators.azureml.execution.sweep import SweepRun, sweep_of
 from tests.emulators.azureml.state import Doc
 
 _POLL_S = 0.05
@@ -153,6 +154,13 @@ class PipelineRun:
         if CommandRun(self._context, run_id, command, signals).drive() == "Completed" and key is not None:
             self._context.runs.set(run_id, "_reuse", key)
 
+    def sweep(self, node: Node, run_id: str, signals: Signals) -> None:
+        sweep = sweep_of(node.node, command_of_node(node, self._scope), run_id)
+        SweepRun(self._context, run_id, sweep, signals, self._signals_of).drive()
+        run = self._context.runs.get(run_id)
+        if run["status"] == "Completed":
+            self._made(node, run_id, _taken(run, sweep.command.outputs))
+
     def nested(self, node: Node, run_id: str, signals: Signals) -> None:
         outputs = {}
         for name, output in self._scope.node_outputs(node).items():
@@ -207,4 +215,5 @@ _STEP_TYPES = {"command": "PythonScriptStep", "pipeline": "SubGraphCloudStep", "
 DRIVERS: dict[str, Callable[[PipelineRun, Node, str, Signals], None]] = {
     "command": PipelineRun.command,
     "pipeline": PipelineRun.nested,
+    "sweep": PipelineRun.sweep,
 }

@@ -112,6 +112,14 @@ class Bench:
         assert found is not None
         return found
 
+    def runs(self, run_id: str) -> None:
+        """Wait until it does."""
+        self.until(
+            lambda: (self.state.get("run", run_id) or {}).get("status") == "Running",
+            f"{run_id} runs",
+            lambda: [(r["runId"], r["status"], r["error"]) for r in self.state.list("run")],
+        )
+
     def ended(self, name: str) -> Doc:
         """The run's document once it has ended."""
         self.until(lambda: self.run(name)["status"] in END_STATUSES, f"{name} ends", lambda: self.run(name))

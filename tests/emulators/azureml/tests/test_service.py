@@ -207,7 +207,7 @@ def test_versions_of_assets_do_not_change(client: Client) -> None:
     assert client.arm("PUT", path, {"properties": {"image": "a"}}, old).status == 201
     assert client.arm("PUT", path, {"properties": {"image": "a", "description": "d"}}, old).status == 200
     changed = client.arm("PUT", path, {"properties": {"image": "b"}}, old)
-    assert (changed.status, "image cannot be changed" in changed.error) == (400, True)
+    assert (changed.status, "image cannot be changed" in changed.error) == (409, True)
     container = client.arm("GET", "/environments/env1", version=old).body["properties"]
     assert (container["latestVersion"], container["nextVersion"]) == ("7", "8")
     client.arm("PUT", "/environments/env1/versions/8", {"properties": {"image": "c"}}, old)
