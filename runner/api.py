@@ -282,7 +282,7 @@ def submit(
         libs=Path(libs) if libs is not None else None,
         image=image,
         code=Path(code) if code is not None else None,
-        inputs={values.identifier(key, "inputs"): values.place(path) for key, path in (inputs or {}).items()},
+        inputs={values.identifier(key, "inputs"): values.location(path) for key, path in (inputs or {}).items()},
         outputs=_outputs(outputs),
         env={values.variable(key, "env"): value for key, value in (env or {}).items()},
         secrets=given,
@@ -384,7 +384,9 @@ def _secrets(given: Mapping[str, str] | None) -> tuple[dict[str, str], dict[str,
     """(name → value, name → its name in a key vault)."""
     found = {values.variable(key, "secrets"): value for key, value in (given or {}).items()}
     vaulted = {
-        key: values.key_vault(value, f"secrets {key}") for key, value in found.items() if value.startswith(values.KEY_VAULT)
+        key: values.key_vault(value, f"secrets {key}")
+        for key, value in found.items()
+        if value.startswith(values.KEY_VAULT)
     }
     return {key: value for key, value in found.items() if key not in vaulted}, vaulted
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from runner.model import Outcome
     from runner.store import RunRow, Store
     from runner.submission.accepting import Prepared
-
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 script_args: list[str] = []
 """What stood after `--`; put here by `main`, which cuts it off before any parser sees it."""
@@ -137,7 +134,7 @@ def submit(  # noqa: PLR0917 - the signature is the command line
         libs=libs,
         image=image,
         code=code,
-        inputs={key: _place(text) for key, text in _pairs(input, "--input", "NAME=PATH").items()},
+        inputs={key: values.location(text) for key, text in _pairs(input, "--input", "NAME=PATH").items()},
         outputs=_outputs(output),
         env=_variables(env),
         secrets=secrets.given,
@@ -173,7 +170,7 @@ class Show:
 def carry_out(prepare: Callable[[Store], Prepared], show: Show) -> int:
     """Decide, then start (or with --dry-run show) what was decided; with --wait stay until the end."""
     from runner.store import Store
-    from runner.submission.accepting import accept
+    from runner.submission.accepting import accept, handed_over
     from runner.supervisor import ensure
 
     store = Store()
@@ -183,6 +180,7 @@ def carry_out(prepare: Callable[[Store], Prepared], show: Show) -> int:
             _preview(prepared, store, json=show.json)
             return 0
         run, gone = accept(prepared, store)
+        run = handed_over(store, run, gone, console.say)
     except KeyboardInterrupt as stop:
         if not stop.args:
             console.say("", "\ninterrupted; nothing was submitted")
@@ -201,7 +199,11 @@ def carry_out(prepare: Callable[[Store], Prepared], show: Show) -> int:
 def _preview(prepared: Prepared, store: Store, *, json: bool) -> None:
     from runner.submission.accepting import preview
 
-    if prepared.plan is None or json:
+    if prepared.target is not None and not json:
+        from runner.spec.jobwriter import written
+
+        console.result(written(preview(prepared, store)["request"]).rstrip())
+    elif prepared.plan is None or json:
         console.result_json(preview(prepared, store))
     else:
         from runner.graph import draw
@@ -302,8 +304,3 @@ def _outputs(texts: list[str] | None) -> dict[str, str | None]:
 
 def _machines(instances: int | None) -> list[tuple[str, str]]:
     return [] if instances is None else [("resources.instance_count", str(instances))]
-
-
-def _place(text: str) -> Path | str:
-    """A path of this machine, or a URI as it is."""
-    return text if _URI.match(text) and not Path(text).exists() else Path(text)

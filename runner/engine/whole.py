@@ -180,7 +180,7 @@ class WholeDriver:
     def _begin(self, handles: Mapping[str, Handle]) -> None:
         """Give a driver to each step that the service has begun since the last look; it is seen with the next one."""
         fresh = {name: each for name, each in handles.items() if name not in self._running and self._waits(name)}
-        early = {name: each for name, each in fresh.items() if not self._needs_met(name)}
+        early = {name: each for name, each in fresh.items() if self._over or not self._needs_met(name)}
         seen = self._backend.poll(list(early.values())) if early else {}
         for name, handle in fresh.items():
             if name not in early or not _never_began(seen[handle]):
@@ -294,7 +294,8 @@ class WholeDriver:
             return verdict.step_failed(*self._failed)
         seen = self._seen.get(handle) or Observation(Phase.ENDED, lost=True)
         status = seen.platform.status if seen.platform is not None else None
-        if self._canceled_step is not None and status != "Canceled":
+        told = seen.platform.message if seen.platform is not None else None
+        if self._canceled_step is not None and status != "Canceled" and not told:
             return verdict.step_canceled(*self._canceled_step)
         if status == "Completed" and not self._progress.left:
             return Outcome(Reason.COMPLETED, 0, started=seen.started, finished=seen.finished)

@@ -26,8 +26,6 @@ def write(job: Job, folder: Path) -> str:
     Raises:
         TypeError: it is of another kind, which nothing here makes.
     """
-    import yaml
-
     graph = job.component
     if not isinstance(graph, Graph):
         raise TypeError(f"a pipeline is written, not a {type(graph).__name__}")
@@ -41,7 +39,14 @@ def write(job: Job, folder: Path) -> str:
         "outputs": {name: {"type": output.type.value} for name, output in graph.outputs.items()},
         "jobs": {name: _node(node, folder) for name, node in graph.nodes.items()},
     }
-    return yaml.dump(_filled(data), Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=120)
+    return written(_filled(data))
+
+
+def written(data: Mapping[str, Any]) -> str:
+    """Plain data as YAML, in its own order."""
+    import yaml
+
+    return yaml.dump(dict(data), Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=120)
 
 
 def _dumper() -> type[Any]:

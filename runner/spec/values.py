@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.errors import SpecError
@@ -22,10 +23,18 @@ _LONGEST_S = 1e9
 """31 years; beyond it timers overflow."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _RUN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 KEY_VAULT = "keyvault:"
 """What a secret's name in Key Vault begins with here."""
 _VAULTED = re.compile(rf"{KEY_VAULT}(?:[A-Za-z][A-Za-z0-9-]{{1,22}}[A-Za-z0-9]/)?[A-Za-z0-9-]{{1,127}}")
+
+
+def location(given: str | Path) -> Path | str:
+    """A path of this machine, or a URI as it is: text with a scheme, unless a file of that name is there."""
+    if isinstance(given, str) and _SCHEME.match(given) and not Path(given).exists():
+        return given
+    return Path(given)
 
 
 def size(text: str, key: str) -> int:

@@ -6,7 +6,7 @@ import os
 import select
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner import composer, snapshot
 from runner.backends import open_backend
@@ -130,8 +130,11 @@ def handed_over(store: Store, run: RunRow, gone: int, say: Say) -> RunRow:
         raise KeyboardInterrupt(run.name) from None
 
 
-def preview(prepared: Prepared, store: Store) -> dict[str, object]:
-    """What submitting would do: the plan or step, and exactly what the backend would be sent. Nothing is started."""
+def preview(prepared: Prepared, store: Store) -> dict[str, Any]:
+    """What submitting would do: the plan or step, and exactly what the backend would be sent. Nothing is started.
+
+    A plan has `requests`, one for each step; on a backend elsewhere, and where there is one step, it is one `request`.
+    """
     backend = open_backend(prepared.backend, store, prepared.target)
     try:
         if prepared.plan is not None and backend.capabilities.remote:
@@ -145,7 +148,7 @@ def preview(prepared: Prepared, store: Store) -> dict[str, object]:
         key: {"folder": str(each.folder), "files": len(each.snapshot.files), "bytes": each.snapshot.size}
         for key, each in prepared.codes.items()
     }
-    head: dict[str, object] = {"backend": prepared.backend}
+    head: dict[str, Any] = {"backend": prepared.backend}
     if prepared.plan is not None:
         requests = {"request" if backend.capabilities.remote else "requests": rendered}
         return {**head, "code": codes, "plan": prepared.plan.to_json(), **requests}

@@ -131,3 +131,8 @@ def translated(error: Exception, auth: Auth) -> BackendError:
     if isinstance(error, (ServiceRequestError, ServiceResponseError)):
         return UnavailableError(f"the sign-in service of Azure cannot be reached: {line}", "check network and proxy")
     return BackendError(f"no sign-in to Azure works here (--auth {auth}): {line}", *_FIX[auth], code=401)
+
+
+def forget() -> None:
+    """Forget every token that was had."""
+    _known.clear()

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from runner.backends.azureml.target import Auth, Target
     from runner.backends.base import Task
 
+_PIPELINES = "https://ml.azure.com/.default"
+"""Scope of the token that goes along with a pipeline, for what its steps do in the user's name."""
 _GOOD_FOR_S = 240
 """What is told of a token's life: `Tokens` never gives one that ends within five minutes."""
 
@@ -76,15 +78,16 @@ def submit(target: Target, document: Mapping[str, Any], task: Task, auth: Auth) 
         UnavailableError: no answer; the job may exist, and is found by its name when this is called again.
         BackendError: refused. CapabilityError: azure-ai-ml is not installed.
     """
-    with _one_at_a_time, _quiet():
-        snapshot.make(task)
-        job = _loaded(document)
-        tokens = Tokens(auth)
-        try:
-            client = _client(target, tokens)
-            _create(client, job, task)
-        finally:
-            tokens.close()
+    tokens = Tokens(auth)
+    try:
+        tokens.get()  # here, where a way to sign in that asks somebody may still say so
+        if document["type"] == "pipeline":
+            tokens.get(_PIPELINES)
+        with _one_at_a_time, _quiet():
+            snapshot.make(task)
+            _create(_client(target, tokens), _loaded(document), task)
+    finally:
+        tokens.close()
 
 
 def load(document: Mapping[str, Any]) -> Any:

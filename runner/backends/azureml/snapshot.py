@@ -30,6 +30,11 @@ _BROUGHT = (
 )  # fmt: skip
 _IGNORE_FILES = (".amlignore", ".gitignore")
 _RESTORE = "restore.sh"
+_HEAD = b"""# Another user's file cannot be made executable, a copy of it can.
+executable() {
+  chmod +x "$@" || { cp "$@" .runner.copy && chmod +x .runner.copy && mv -f .runner.copy "$2"; }
+}
+"""
 
 
 def places(task: Task) -> dict[Path | None, Path]:
@@ -67,7 +72,7 @@ def _make(code: Path | None, place: Path) -> None:
         )
     lines = sorted(_copied(code, place))
     if lines:
-        (own / _RESTORE).write_bytes(b"".join(line + b"\n" for line in lines))
+        (own / _RESTORE).write_bytes(_HEAD + b"".join(line + b"\n" for line in lines))
 
 
 def _copied(code: Path, place: Path) -> Iterator[bytes]:
@@ -89,7 +94,7 @@ def _copied(code: Path, place: Path) -> Iterator[bytes]:
             else:
                 _take(Path(base) / name, place / relative / name)
             if stat.S_IMODE((Path(base) / name).stat().st_mode) & stat.S_IXUSR:
-                yield _line("chmod +x", relative / name)
+                yield _line("executable", relative / name)
 
 
 def _line(command: str, *paths: Path) -> bytes:
