@@ -104,6 +104,8 @@ def environment(bootstrap: dict, config: dict, sections: dict, aside: str) -> di
     for name, word in config["env"].items():
         env[os.fsencode(name)] = os.fsencode(filled(word, sections))
     env[b"RUNNER_BACKEND"] = b"azureml"
+    for name in (b"RUNNER_KEY", b"RUNNER_RUN"):  # several runs may be started by the very same command
+        env.setdefault(name, env.get(b"AZUREML_RUN_ID", b""))
     home = env.get(b"HOME")
     if not home or not os.access(home, os.W_OK | os.X_OK):
         made = os.path.join(aside, "home")

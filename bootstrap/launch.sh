@@ -21,7 +21,9 @@ mkdir -p outputs logs/runner 2>/dev/null
 RUNNER_BACKEND=azureml
 export RUNNER_BACKEND
 save() { :; }
-key=$RUNNER_KEY
+key=${RUNNER_KEY:-$AZUREML_RUN_ID}
+RUNNER_RUN=${RUNNER_RUN:-$AZUREML_RUN_ID}
+export RUNNER_RUN
 unset RUNNER_KEY
 eval "script=\$v$sh_at"
 eval "$script"

@@ -92,7 +92,8 @@ class Passing:
 
     def _members(self) -> dict[str, Any]:
         found = {**self._native, **self._draft.command.native}
-        return {name: found[name] for name in _OWN if found.get(name) is not None}
+        own = {name: found[name] for name in _OWN if found.get(name) is not None}
+        return own if self._draft.command.deterministic else {**own, "is_deterministic": False}
 
     def _capabilities(self, limits: Limits, can: Capabilities, *, single: bool) -> None:
         for what, why, way in composer.problems(Step(self._draft.name, self._draft.argv, limits=limits), can):

@@ -131,9 +131,34 @@ def test_a_pipeline(tmp_path: Path) -> None:
     assert made["jobs"]["prepare"]["outputs"]["model"] == "${{parent.outputs.best}}"
     assert made["outputs"] == {"best": {"type": "uri_folder", "mode": "upload"}}
     assert use["component"]["inputs"] == {"data": {"type": "uri_file"}, "raw": {"type": "uri_folder"}}
-    assert use["environment_variables"]["RUNNER_RUN"] == "calm-otter.Outer.use it"
+    assert use["environment_variables"]["RUNNER_RUN"] == "calm-otter.Outer.use it"  # since nothing may be reused
+    assert use["environment_variables"]["RUNNER_KEY"] == "k-Outer.use it"
     assert job.jobs["outer_use_it"].component.command == use["component"]["command"]
     assert job._validate().passed, job._validate()
+
+
+def test_a_step_that_azure_may_reuse_is_the_same_in_every_run(tmp_path: Path) -> None:
+    def node(run: str, **given: Any) -> dict[str, Any]:
+        env = {"RUNNER_RUN": f"{run}.a"}
+        step = Member("a", make_task(tmp_path / "box", ["a.py"], key=f"key-{run}", env=env, **given))
+        made = document(make_task(tmp_path, [], key=run, whole=Whole((step,)), remote=None))
+        found: dict[str, Any] = made["jobs"]["a"]
+        return found
+
+    assert node("one") == node("two")
+    lasting = Remote(IMAGE, members={"is_deterministic": False})
+    assert node("one", remote=lasting) != node("two", remote=lasting)
+    assert node("one", remote=lasting)["component"]["is_deterministic"] is False
+    assert "is_deterministic" not in document(make_task(tmp_path, ["a.py"], remote=lasting))
+
+
+def test_an_input_has_the_type_of_the_output_that_it_is(tmp_path: Path) -> None:
+    table = Remote(IMAGE, outputs={"t": {"type": "mltable"}})
+    made = document(whole(tmp_path, [
+        member(tmp_path, "a", ["a.py"], remote=table, outputs={"t": None}),
+        member(tmp_path, "b", ["a.py"], remote=Remote(IMAGE, inputs={"x": {}}), upstream={"x": Upstream("a", "t")}),
+    ]))  # fmt: skip
+    assert made["jobs"]["b"]["component"]["inputs"] == {"x": {"type": "mltable"}}
 
 
 def test_steps_with_the_same_code_share_a_snapshot(tmp_path: Path) -> None:
@@ -148,7 +173,9 @@ def test_a_sweep_in_a_pipeline_gives_its_inputs(tmp_path: Path) -> None:
     assert node["trial"]["inputs"]["lr"] == {"type": "number"}
     assert node["trial"]["inputs"]["kind"] == {"type": "string"}
     assert "\n${{inputs.lr}}\n" in node["trial"]["command"]
-    assert "calm-otter.outer_use_it" in node["trial"]["command"]
+    assert '"RUNNER_ATTEMPT":"1"' in node["trial"]["command"]
+    assert "calm-otter" not in node["trial"]["command"], "trials are many runs"
+    assert node["trial"]["inputs"]["data"] == {"type": "uri_file"}
     assert "search_space." not in node["trial"]["command"]
     assert job.jobs["outer_use_it_2"].search_space["lr"].max_value == 0.9
 

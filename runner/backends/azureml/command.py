@@ -50,7 +50,7 @@ _MLFLOW = "MLFLOW_TRACKING_URI"
 _TRACKED = frozenset(
     {_MLFLOW, "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "MLFLOW_ALLOW_FILE_STORE"}
 )
-_OF_THE_RUN = frozenset({"RUNNER_RUN", "RUNNER_EXPERIMENT", "RUNNER_ATTEMPT"})
+_RUN = "RUNNER_RUN"
 
 _Word = str | list[str]
 """A text, or texts and names of sections in turn."""
@@ -100,6 +100,7 @@ def given(
     searched: Iterable[str] = (),
     component: bool = False,
     native: bool = True,
+    shared: bool = False,
 ) -> Given:
     """How the task is started.
 
@@ -107,6 +108,8 @@ def given(
         upstream: inputs that other steps write. searched: names of a sweep's search space.
         component: it is a node of a pipeline, where what a sweep has drawn is an input.
         native: variables can be given beside the command; else all of them stand in it.
+        shared: other runs are the same job: trials of a sweep, or a step that Azure may reuse. So it is not told which run
+            it is; the launcher takes Azure's own id for its key and its name.
 
     Raises:
         SpecError: it is larger than what Linux can be given as one command.
@@ -118,7 +121,7 @@ def given(
     known |= {f"outputs.{name}" for name in task.outputs}
     known |= set(drawn.values()) if component else {f"search_space.{name}" for name in searched}
     sections = _Sections(frozenset(known), drawn)
-    inside, beside = _variables(task, native=native)
+    inside, beside = _variables(task, native=native, shared=shared)
     config = {
         "argv": _argv(task.argv, sections),
         "env": {name: sections.word(text) for name, text in inside.items()},
@@ -157,13 +160,13 @@ def _made(task: Task, sections: _Sections) -> dict[str, list[_Word]]:
     return made
 
 
-def _variables(task: Task, *, native: bool) -> tuple[dict[str, str], dict[str, str]]:
+def _variables(task: Task, *, native: bool, shared: bool) -> tuple[dict[str, str], dict[str, str]]:
     """(those that the launcher sets, those that Azure sets). MLflow's are the launcher's own: it knows where it logs to."""
     ours = _TRACKED | {"RUNNER_TRACKING"} if "MLFLOW_RUN_ID" in task.env else {"RUNNER_TRACKING"}
     inside: dict[str, str] = {}
-    beside = {KEY: task.key} if native else {}
+    beside = {KEY: task.key} if native and not shared else {}
     for name, text in task.env.items():
-        if name in ours:
+        if name in ours or (shared and name == _RUN):
             continue
         plain = _PLAIN.fullmatch(text) and "$" not in text and _NAME.fullmatch(name) and name not in _LAUNCHING
         (beside if native and plain else inside)[name] = text

@@ -27,6 +27,8 @@ LATER_S = 30.0
 """Azure's own limit comes so much later than the bootstrapper's, which writes down what it does."""
 
 _DATA = {"type": "uri_folder"}
+_DETERMINISTIC = "is_deterministic"
+"""Among the members of a step whose results may not be taken again; only a component has a place for it."""
 _NOT_IN_NODES = ("display_name", "name", "tags", "experiment_name", "description")
 
 
@@ -86,7 +88,7 @@ def _command(task: Task, folders: Mapping[Path | None, Path]) -> dict[str, Any]:
         "outputs": _outputs(task),
         "limits": _limits(task),
         "compute": _compute(task),
-        **_members(task),
+        **{name: value for name, value in _members(task).items() if name != _DETERMINISTIC},
     }
 
 
@@ -174,30 +176,35 @@ def _pipeline(whole: Whole, folders: Mapping[Path | None, Path]) -> dict[str, An
         "type": "pipeline",
         "settings": settings,
         "outputs": {name: _outputs(tasks[each.step]).get(each.output, _DATA) for name, each in whole.outputs.items()},
-        "jobs": {nodes[member.name]: _node(member, folders, nodes, taken) for member in whole.members},
+        "jobs": {nodes[member.name]: _node(member, whole, folders, nodes, taken) for member in whole.members},
     }
 
 
 def _node(
     member: Member,
+    whole: Whole,
     folders: Mapping[Path | None, Path],
     nodes: Mapping[str, str],
     taken: Mapping[tuple[str, str], str],
 ) -> dict[str, Any]:
-    task = member.task
+    task, members = member.task, _members(member.task)
+    types = _types(member, whole)
     if _is_foreign(task):
         body = _foreign(task)
     elif member.sweep is not None:
-        body = _sweep_node(member, member.sweep, folders)
+        body = _sweep_node(member, member.sweep, folders, types)
     else:
-        given = command.given(task, upstream=member.upstream, component=True)
+        deterministic = members.pop(_DETERMINISTIC, True)
+        reusable = deterministic and not whole.force_rerun
+        given = command.given(task, upstream=member.upstream, component=True, shared=reusable)
+        component = _component(task, given.command, folders, types)
         body = {
             "type": "command",
-            "component": _component(task, given.command, folders, member.upstream),
+            "component": component if deterministic else {**component, _DETERMINISTIC: False},
             "environment_variables": dict(given.variables),
             "limits": _limits(task),
         }
-    node = {**body, "compute": _compute(task), **_members(task), "display_name": member.name}
+    node = {**body, "compute": _compute(task), **members, "display_name": member.name}
     node["inputs"] = {**body.get("inputs", {}), **_inputs(task, member.upstream, nodes)}
     node["outputs"] = {
         name: f"${{{{parent.outputs.{taken[member.name, name]}}}}}" if (member.name, name) in taken else entry
@@ -206,23 +213,24 @@ def _node(
     return _filled({key: value for key, value in node.items() if key not in _NOT_IN_NODES or key == "display_name"})
 
 
-def _component(
-    task: Task,
-    text: str,
-    folders: Mapping[Path | None, Path],
-    upstream: Mapping[str, Upstream],
-    searched: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
+def _types(member: Member, whole: Whole) -> dict[str, str]:
+    """Input → its type: as it was declared, else that of the output which it is."""
+    given = member.task.remote.inputs if member.task.remote is not None else {}
+    types = {name: entry.get("type") for name, entry in given.items()}
+    for name, each in member.upstream.items():
+        source = next((other.task for other in whole.members if other.name == each.step), member.task)
+        types[name] = types.get(name) or _outputs(source).get(each.output, _DATA)["type"]
+    return {name: kind or "uri_folder" for name, kind in types.items()}
+
+
+def _component(task: Task, text: str, folders: Mapping[Path | None, Path], types: Mapping[str, str]) -> dict[str, Any]:
     """What does not change from one run to the next, so that Azure can see that it is the same."""
-    given = task.remote.inputs if task.remote is not None else {}
-    names = {**dict.fromkeys(given), **dict.fromkeys(upstream)}
-    inputs = {name: {"type": given.get(name, {}).get("type") or "uri_folder"} for name in names}
     return _filled({
         "type": "command",
         "command": text,
         "code": str(folders[task.code]),
         "environment": _environment(task),
-        "inputs": inputs | {name: {"type": kind} for name, kind in (searched or {}).items()},
+        "inputs": {name: {"type": kind} for name, kind in types.items()},
         "outputs": {name: {"type": entry["type"]} for name, entry in _outputs(task).items()},
     })  # fmt: skip
 
@@ -233,8 +241,9 @@ def _component(
 def _sweep_job(member: Member, folders: Mapping[Path | None, Path]) -> dict[str, Any]:
     sweep, task = member.sweep, member.task
     assert sweep is not None  # noqa: S101 - the plan is one sweep
-    given = command.given(task, searched=sweep.search_space)
+    given = command.given(task, searched=sweep.search_space, shared=True)
     members = _members(task)
+    members.pop(_DETERMINISTIC, None)
     own: dict[str, Any] = {name: members.pop(name) for name in ("distribution", "resources") if name in members}
     return {
         "type": "sweep",
@@ -247,14 +256,16 @@ def _sweep_job(member: Member, folders: Mapping[Path | None, Path]) -> dict[str,
     }
 
 
-def _sweep_node(member: Member, sweep: SweepPlan, folders: Mapping[Path | None, Path]) -> dict[str, Any]:
+def _sweep_node(
+    member: Member, sweep: SweepPlan, folders: Mapping[Path | None, Path], types: Mapping[str, str]
+) -> dict[str, Any]:
     """A component has no variables, so here they all stand in the command."""
     task = member.task
     given = command.given(
-        task, upstream=member.upstream, searched=sweep.search_space, component=True, native=False
-    )  # fmt: skip
+        task, upstream=member.upstream, searched=sweep.search_space, component=True, native=False, shared=True
+    )
     kinds = {name: _kind(each.values) for name, each in sweep.search_space.items()}
-    trial = _component(task, given.command, folders, member.upstream, kinds)
+    trial = _component(task, given.command, folders, {**types, **kinds})
     return {"type": "sweep", "trial": trial, **_search(sweep, task)}
 
 
