@@ -221,7 +221,7 @@ class Command:
     deterministic: bool = True
     name: str | None = None
     version: str | None = None
-    native: Mapping[str, Any] = field(default_factory=dict)
+    native: Mapping[str, Any] = field(default_factory=dict, repr=False)  # docker_args may hold what is not to be shown
     where: Where = NOWHERE
 
 

@@ -141,7 +141,10 @@ def preview(prepared: Prepared, store: Store) -> dict[str, Any]:
             rendered = dict(_whole(backend, prepared, prepared.plan, store))
         else:
             code = prepared.codes[WHOLE].folder if prepared.plan is None and WHOLE in prepared.codes else None
-            rendered = {step.name: render(backend, step, store, prepared.name, code=code) for step in _steps(prepared)}
+            rendered = {
+                step.name: render(backend, step, store, prepared.name, experiment=prepared.experiment, code=code)
+                for step in _steps(prepared)
+            }
     finally:
         backend.close()
     codes = {
@@ -186,13 +189,13 @@ def _whole(backend: Backend, prepared: Prepared, plan: Plan, store: Store) -> Ma
 
 
 def render(
-    backend: Backend, step: Step, store: Store, name: str | None, *, code: Path | None = None
+    backend: Backend, step: Step, store: Store, name: str | None, *, experiment: str = "", code: Path | None = None
 ) -> Mapping[str, object]:
     """What the backend would be sent for the first attempt. code: see `Task.code`."""
     folder = store.folder(name or "dry-run").attempt(1)
     box = Box(folder.box)
     task = composer.compose_task(
-        step, run=name or "dry-run", experiment="", number=1, store_id=store.id,
+        step, run=name or "dry-run", experiment=experiment, number=1, store_id=store.id,
         secrets=dict.fromkeys(step.secrets, ""), box=box, log=folder.log,
         layout=backend.layout(box, step.inputs, step.outputs, step.files), code=code,
     )  # fmt: skip

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runner.store import Store
     from runner.submission.accepting import Say
 
+_HERE = frozenset({"process", "docker"})
 _LEAST_MEMORY = 6 * 1024**2
 """What Docker's engine asks for; the same on every backend."""
 
@@ -28,7 +29,7 @@ def choose_backend(backend: str | None, compute: str | None, say: Say) -> str:
     """--backend; else --compute other than local; else Docker if an engine answers; else process."""
     compute = compute if compute != "local" else None
     if backend is not None:
-        if compute is not None and backend != "azureml":
+        if compute is not None and backend in _HERE:
             raise UsageError(
                 f"--compute {compute} is a compute of Azure ML, and --backend {backend} has none",
                 "leave one of them out",

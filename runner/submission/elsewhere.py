@@ -40,7 +40,7 @@ def problems(job: Job) -> Iterator[Problem]:
     """What of a job cannot be passed on either."""
     for each in job.problems:
         if each.feature not in PASSED:
-            local = each.way_out.removesuffix("--backend azureml").rstrip(", or").strip()
+            local = each.way_out.removesuffix("--backend azureml").removesuffix(", or ")
             yield replace(each, way_out=f"{local}, or {_AZ}" if local else _AZ)
 
 

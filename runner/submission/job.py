@@ -111,11 +111,7 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
             if not remote or "has no effect" not in warning:
                 say("note", warning)
         check_vaulted(request.vaulted, backend)
-        wrong = list(elsewhere.problems(job)) if remote else job.problems
-        if wrong:
-            raise refusing.refusal(job, name, map(refusing.of_problem, wrong))
-        found = drafts(job, foreign=remote)
-        settled = settle(request, found, backend)
+        found, settled = _settled(request, backend)
         make = _steps_elsewhere if remote else _steps
         steps = make(request, settled, backend, store, say, build=build)
     finally:
@@ -129,6 +125,25 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
         store, prepared.plan, experiment=prepared.experiment, title=prepared.title, from_step=request.begin_at
     )
     return replace(prepared, plan=plan)
+
+
+def _settled(request: JobRequest, backend: Backend) -> tuple[Drafts, list[Settled]]:
+    """The steps of the job, and what their names mean.
+
+    Raises:
+        CapabilityError: listing all that is in the way.
+    """
+    job, remote = request.job, backend.capabilities.remote
+    faults = [refusing.of_problem(each) for each in (elsewhere.problems(job) if remote else job.problems)]
+    if faults and not remote:
+        raise refusing.refusal(job, backend.name, faults)
+    try:
+        found = drafts(job, foreign=remote)
+    except SpecError:
+        if faults:  # of which it is a consequence
+            raise refusing.refusal(job, backend.name, faults) from None
+        raise
+    return found, settle(request, found, backend, faults)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from runner.submission import elsewhere, guards, refusing
 from runner.sweeps import rules
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from runner.backends.base import Backend, Capabilities
     from runner.data import Place
@@ -41,13 +41,16 @@ class Settled:
     """Of a backend elsewhere, but for the environment; then there are no places, and nothing to publish."""
 
 
-def settle(request: JobRequest, found: Drafts, backend: Backend) -> list[Settled]:
+def settle(request: JobRequest, found: Drafts, backend: Backend, known: Sequence[refusing.Fault] = ()) -> list[Settled]:
     """What every name of every step means.
+
+    Args:
+        known: what is in the way already.
 
     Raises:
         CapabilityError: listing all that is not mapped, not known, or not to be had on the backend.
     """
-    faults: list[refusing.Fault] = []
+    faults = list(known)
     settled = []
     for draft in found.steps:
         if draft.sweep is not None:
