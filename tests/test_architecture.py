@@ -293,6 +293,7 @@ def test_the_base_is_never_raised() -> None:
 HEAVY = (
     "docker",
     "azure",
+    "urllib3",
     "pydantic",
     "pydantic_core",
     "yaml",
@@ -334,6 +335,32 @@ def test_commands_on_runs_import_nothing_heavy(cli: Cli, finished: str) -> None:
         loaded = set(done.stderr.rpartition("MODULES ")[2].split())
         assert {"runner", "typer"} <= loaded
         assert loaded.isdisjoint(HEAVY), argv
+
+
+HERE = (
+    "--help", "build --help", "push --help", "schema job", "submit a.sh --backend process --dry-run",
+    "submit p.yml --backend process --wait --name pipe", "list", "status done", "logs done", "show done", "wait done",
+    "experiments", "why pipe.a", "resume pipe --wait", "graph p.yml", "open done", "cancel done", "download done --to x",
+    "delete done", "prune", "doctor", "backends", "image list", "pipeline list", "compute --help", "libs diff --help",
+)  # fmt: skip
+"""Every command, at work on this machine. What a command costs that asks Azure is looked at in tests/azureml."""
+
+
+def test_no_command_pays_for_azure_on_this_machine(cli: Cli, finished: str) -> None:
+    from runner.cli.command import commands
+
+    assert {argv.split()[0] for argv in HERE} - {"--help"} == commands()
+    (cli.cwd / "p.yml").write_text("type: pipeline\njobs:\n  a: {command: echo hi, environment: azureml:x}\n")
+    (cli.cwd / "runner.yaml").write_text('environments: {"azureml:x": {local: true}}\n')
+    assert finished == "done"
+    for argv in HERE:
+        done = subprocess.run(
+            [sys.executable, "-c", _DUMP, *argv.split()], cwd=cli.cwd, env=cli.env, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        loaded = set(done.stderr.rpartition("MODULES ")[2].split())
+        assert "runner" in loaded, argv
+        assert loaded.isdisjoint({"azure", "urllib3", "msal"}), argv
 
 
 def test_importing_runner_imports_nothing_of_it(cli: Cli) -> None:

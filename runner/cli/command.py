@@ -64,6 +64,11 @@ _GROUPS = {
 """Group → what it is for, and its commands."""
 
 
+def commands() -> frozenset[str]:
+    """Every command and group of commands, by its first word."""
+    return frozenset({*_COMMANDS, *_GROUPS})
+
+
 def application(only: str | None = None) -> typer.Typer:
     """The whole command line; or with the command `only` alone, since typer reads every signature it is given (40 ms)."""
     app = typer.Typer(

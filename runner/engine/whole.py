@@ -314,8 +314,10 @@ class WholeDriver:
         by = self._canceled_by or (STOPPED_BY if self._failed else self._run.backend)
         self._store.end_steps(self._run, self._progress.end_rest(verdict.never_started(by, self._why(outcome))))
         if self._handle is not None:
-            self._backend.finish(self._handle)
+            if self._task is not None:  # else a supervisor that is gone had followed it to its end
+                self._backend.finish(self._handle)
             self._backend.remove(self._handle)
+            self._handle = None  # the backend knows it no more, and this comes again while steps are freed
         self._clean()
         if self._cleaning or not self._context.trash.empty():
             return TICK_S
