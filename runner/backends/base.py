@@ -264,6 +264,22 @@ class PlanBackend(Backend, Protocol):
         """The steps of the whole that the service has begun or decided about: name in the plan → handle. Of a sweep also its
         trials, as `runner.sweeps.rows.path_of` names them, in the order of their creation."""
 
+    def tried(self, handle: Handle) -> Tried:
+        """What the service says of the sweeps of the whole; never newer than what `steps` says afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """The sweeps of a whole, as of one moment.
+
+    sweeps: sweep → how it stands; ended: all its trials are known. parameters: trial (named as in `PlanBackend.steps`) →
+    what was drawn for it, as text. best: sweep → its best trial, as far as the service has said which.
+    """
+
+    sweeps: Mapping[str, Observation] = field(default_factory=dict)
+    parameters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    best: Mapping[str, str] = field(default_factory=dict)
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

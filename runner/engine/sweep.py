@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runner import tracking, verdict
 from runner.engine.context import TICK_S
 from runner.engine.step import StepDriver
-from runner.engine.taking import link_tree
+from runner.engine.trials import BY, Trials, folder_of, template
 from runner.errors import StoreError
-from runner.model import Outcome, Reason, Status
-from runner.store import remove_tree, write_aside
+from runner.model import Outcome, Status
 from runner.sweeps.decide import decide
-from runner.sweeps.rows import NO_VALUE, path_of, trial_of
+from runner.sweeps.rows import path_of, trial_of
 from runner.sweeps.trial import State, Trial, finite
 
 if TYPE_CHECKING:
@@ -28,18 +26,13 @@ if TYPE_CHECKING:
     from runner.engine.context import Context, Driver
     from runner.engine.pool import Pools
     from runner.engine.publish import Copying
-    from runner.model import Step
-    from runner.plan import PlanStep, SweepPlan
-    from runner.store import AttemptFolder, RunRow
+    from runner.plan import PlanStep
+    from runner.store import RunRow
     from runner.sweeps.decide import Decision
     from runner.sweeps.space import Parameters
 
 _LOOK_S = 0.5
 """How often the metrics of running trials are read, for early termination."""
-BY = "sweep"
-"""Who cancels a trial that a policy or the sweep's timeout ends."""
-PICTURE = "trials.svg"
-"""The file among the sweep's outputs that shows its trials."""
 
 
 @dataclass(slots=True)
@@ -70,7 +63,7 @@ class SweepDriver:
         self.outcome: Outcome | None = None
         self._context, self._store, self._pools, self._run = context, context.store, pools, run
         self._plan, self._code, self._compute = plan, code, plan_step.compute
-        self._template = _template(plan_step.step, plan)
+        self._template = template(plan_step.step, plan)
         self._publish = plan_step.step.publish
         given = plan.sampling.seed
         self._seed = int(hashlib.sha256(run.name.encode()).hexdigest()[:8], 16) if given is None else given
@@ -88,8 +81,8 @@ class SweepDriver:
         rows = {row.path: row for row in self._store.children(self._context.root) if row.kind == "trial"}
         while (row := rows.get(path_of(path, len(self._runs)))) is not None:
             ended = row.outcome is not None
-            folder = self._store.folder(row.name).attempt(max(row.attempts, 1))
-            self._runs.append(_Run(row, trial_of(self._plan, row, folder), None if ended else self._driver(row)))
+            trial = trial_of(self._plan, row, folder_of(self._store, row))
+            self._runs.append(_Run(row, trial, None if ended else self._driver(row)))
             if not ended:
                 self._pools.take(self._compute, self._template.limits, force=True)
 
@@ -180,31 +173,20 @@ class SweepDriver:
     def _ended(self, each: _Run, driver: StepDriver) -> None:
         self._pools.free(self._compute, self._template.limits)
         each.row = replace(each.row, outcome=driver.outcome, attempts=driver.number)
-        each.trial = trial_of(self._plan, each.row, self._folder(each))
+        each.trial = trial_of(self._plan, each.row, folder_of(self._store, each.row))
         each.driver = None
-
-    def _folder(self, each: _Run) -> AttemptFolder:
-        return self._store.folder(each.row.name).attempt(max(each.row.attempts, 1))
 
     # -- ending ---------------------------------------------------------------------------------------------------
 
     def _finish(self, decision: Decision) -> None:
         """Lay the best trial's outputs into the sweep's place, and record the end. May run again after a kill."""
-        outcome = self._verdict(decision)
+        rows, trials = [each.row for each in self._runs], [each.trial for each in self._runs]
+        all_of_them = Trials(self._store, self._run, self._plan, rows, trials)
+        outcome = all_of_them.outcome(decision.best, timed_out=decision.timed_out)
+        if self._canceled_by is not None:
+            outcome = verdict.canceled(self._canceled_by)
+        all_of_them.lay(decision.best)
         target = self._store.folder(self._run.name).attempt(1)
-        with self._store.errors():
-            remove_tree(target.root)
-            target.root.mkdir(parents=True)
-            target.artifacts.mkdir()
-            if decision.best is not None:
-                best = self._folder(self._runs[decision.best])
-                link_tree(best.artifacts, target.artifacts)
-                link_tree(best.tracking, target.tracking)
-            if self._runs:
-                from runner.sweeps.plot import svg
-
-                picture = svg(self._plan, [each.trial for each in self._runs])
-                write_aside(target.artifacts / PICTURE, picture.encode(), 0o644)
         if self._publish and outcome.status is Status.COMPLETED:
             sources = {
                 name: target.output(name) / (name if name in self._template.files else "") for name in self._publish
@@ -230,37 +212,3 @@ class SweepDriver:
         outcome = replace(outcome, elapsed_s=time.monotonic() - self._began)
         self._store.end(self._run, outcome, attempts=1)
         self.outcome = outcome
-
-    def _verdict(self, decision: Decision) -> Outcome:
-        limits = self._plan.limits
-        if self._canceled_by is not None:
-            return verdict.canceled(self._canceled_by)
-        ends = Counter(each.trial.state for each in self._runs)
-        late = (f"the sweep's timeout of {limits.timeout_s:g} s ended it early",) if decision.timed_out else ()
-        if decision.best is not None:
-            failed = (f"{ends[State.FAILED]} of {len(self._runs)} trials failed",) if ends[State.FAILED] else ()
-            return Outcome(Reason.COMPLETED, 0, warnings=(*late, *failed))
-        if ends[State.COMPLETED]:
-            return verdict.sweep_failed(self._nothing_logged(ends[State.COMPLETED]))
-        if decision.timed_out:
-            return verdict.sweep_timed_out(limits.timeout_s or 0.0)
-        for each in self._runs:
-            if each.trial.state is State.FAILED and each.row.outcome is not None:
-                return verdict.step_failed(str(each.row.path), each.row.outcome)
-        return verdict.sweep_failed("no trial ran to its end")
-
-    def _nothing_logged(self, completed: int) -> str:
-        metric = self._plan.objective.metric
-        logged: set[str] = set()
-        for each in self._runs:
-            store = tracking.read(self._folder(each).tracking)
-            logged |= {name for run in (store.main, *store.others) for name in run.metrics}
-        said = ", ".join(sorted(logged)[:8]) or "nothing"
-        return NO_VALUE.format(count=completed, metric=metric, logged=said)
-
-
-def _template(step: Step, plan: SweepPlan) -> Step:
-    """What each trial runs, its parameters left open. Only the best one's outputs go where they were asked to."""
-    own, limit = step.limits.timeout_s, plan.limits.trial_timeout_s
-    limits = replace(step.limits, timeout_s=min((each for each in (own, limit) if each is not None), default=None))
-    return replace(step, limits=limits, publish={})

@@ -12,17 +12,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from runner import artifacts, verdict
-from runner.backends.base import Observation, Phase
+from runner.backends.base import Observation, Phase, Tried
 from runner.composer import compose_whole, open_step
 from runner.engine.context import STOPPED_BY, TICK_S
 from runner.engine.progress import Progress
 from runner.engine.step import BACKOFF_S, FORCE_AFTER_S, NOT_RESPONDING_S, PHASES, Attached, StepDriver
+from runner.engine.swept import SweptDriver
+from runner.engine.trials import BY, template
 from runner.errors import ImageError, RunnerError, StoreError, UnavailableError
 from runner.model import Outcome, Reason, Status
 from runner.store import remove_tree
+from runner.sweeps.rows import path_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from runner.backends.base import Handle, PlanBackend, Task
     from runner.engine.context import Context
@@ -44,8 +47,10 @@ class WholeDriver:
         self._folder = context.store.folder(run.name)
         self._steps = {each.name: each for each in plan.steps}
         self._progress = Progress(plan.steps)
-        self._running: dict[str, StepDriver] = {}
-        self._cleaning: list[StepDriver] = []
+        self._running: dict[str, StepDriver | SweptDriver] = {}
+        self._cleaning: list[StepDriver | SweptDriver] = []
+        self._sweeps = frozenset(each.name for each in plan.steps if each.sweep is not None)
+        self._tried = Tried()
         self._known: dict[str, Handle] = {}
         self._seen: Mapping[Handle, Observation | None] = {}
         self._over = False
@@ -169,10 +174,12 @@ class WholeDriver:
 
     def _look(self, handle: Handle) -> None:
         """What the service says now of the whole and of all its steps, by one question each."""
-        live = [name for name in self._running if name in self._known]
+        live = [name for name in self._running if name in self._known and name not in self._sweeps]
         self._seen = self._backend.poll([handle, *(self._known[name] for name in live)])
         whole = self._seen[handle]
         self._over = self._over or whole is None or whole.phase is Phase.ENDED
+        if self._sweeps:
+            self._tried = self._backend.tried(handle)
         self._begin(self._backend.steps(handle))
         if whole is not None and not self._over:
             self._press(handle, whole)
@@ -193,12 +200,17 @@ class WholeDriver:
 
     def _waits(self, name: str) -> bool:
         """Whether a step, or a trial, has neither been taken up nor ended."""
-        return self._progress.waits(name) if name in self._steps else name not in self._known
+        if name in self._steps:
+            return self._progress.waits(name)
+        return name not in self._known and (self._over or name in self._tried.parameters)
 
     def _row(self, name: str) -> RunRow:
         if name in self._steps:
             return self._store.child(self._run, name)
-        return self._store.add_child(self._run, name, self._of(name).step)
+        plan_step = self._of(name)
+        drawn = dict(self._tried.parameters.get(name, {}))
+        step = plan_step.step if plan_step.sweep is None else template(plan_step.step, plan_step.sweep)
+        return self._store.add_child(self._run, name, replace(step, parameters={**step.parameters, **drawn}))
 
     def _of(self, name: str) -> PlanStep:
         """The step of the plan that a part is, or is a trial of."""
@@ -207,15 +219,26 @@ class WholeDriver:
         return self._steps[name]
 
     def _attach(self, name: str, row: RunRow, handle: Handle) -> None:
-        step: Step = open_step(self._of(name))
-        attached = Attached(handle, lambda: self._seen.get(handle))
-        driver = StepDriver(self._context, row, code=None, step=step, clean_later=True, attached=attached)
+        driver = self._driver(name, row, handle)
         if name in self._steps:
             self._progress.start(name)
         self._known[name] = handle
         self._running[name] = driver
         if (by := self._canceled_by or (STOPPED_BY if self._stops() else None)) is not None:
             driver.cancel(by)
+
+    def _driver(self, name: str, row: RunRow, handle: Handle) -> StepDriver | SweptDriver:
+        plan_step = self._of(name)
+        if name in self._sweeps and plan_step.sweep is not None:
+            return SweptDriver(
+                self._context, row, plan_step.sweep, lambda: self._tried_of(name), lambda: self._rows_of(name),
+                alone=self._run.kind == "sweep",
+            )  # fmt: skip
+        step: Step = open_step(plan_step)
+        if name not in self._steps and plan_step.sweep is not None:
+            step = replace(template(step, plan_step.sweep), parameters=row.step.parameters)
+        attached = Attached(handle, lambda: self._seen.get(handle))
+        return StepDriver(self._context, row, code=None, step=step, clean_later=True, attached=attached)
 
     def _stops(self) -> bool:
         """Whether the service ends the other steps, since one has failed."""
@@ -239,6 +262,36 @@ class WholeDriver:
     def _patience(self) -> float:
         return FORCE_AFTER_S + max((each.step.limits.grace_s for each in self._plan.steps), default=0.0)
 
+    # -- sweeps ---------------------------------------------------------------------------------------------------
+
+    def _tried_of(self, name: str) -> Tried:
+        """What is known of a sweep; once the whole is over, that it has ended too."""
+        seen = self._tried.sweeps.get(name)
+        if self._over and (seen is None or seen.phase is not Phase.ENDED):
+            return replace(self._tried, sweeps={name: Observation(Phase.ENDED, lost=True)})
+        return self._tried
+
+    def _rows_of(self, name: str) -> Sequence[RunRow] | None:
+        """The trials of a sweep, in their order; None: some of them have not ended here."""
+        rows: list[RunRow] = []
+        while (trial := path_of(name, len(rows))) in self._known:
+            if trial in self._running:
+                return None
+            rows.append(self._store.child(self._run, trial))
+        return rows
+
+    def _stopped(self, name: str, driver: StepDriver | SweptDriver) -> None:
+        """A trial that the service ended, though nobody asked for it here, was stopped by its sweep."""
+        if name in self._steps or self._canceled_by is not None:
+            return
+        plan, seen = self._of(name), self._seen.get(self._known[name])
+        if plan.sweep is None or seen is None or seen.platform is None or seen.platform.status != "Canceled":
+            return
+        limit_s = template(plan.step, plan.sweep).limits.timeout_s
+        if limit_s is None or seen.platform.elapsed_s is None or seen.platform.elapsed_s < limit_s:
+            policy = plan.sweep.early_termination
+            driver.cancel(BY, f"stopped by the sweep ({policy.kind})" if policy else "stopped by the sweep")
+
     # -- the steps ------------------------------------------------------------------------------------------------
 
     def _drive(self) -> float:
@@ -246,6 +299,7 @@ class WholeDriver:
         soonest = TICK_S
         for name in sorted(self._running, key=self._order):
             driver = self._running[name]
+            self._stopped(name, driver)
             soonest = min(soonest, driver.advance())
             if driver.outcome is not None:
                 del self._running[name]

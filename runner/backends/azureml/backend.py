@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from runner.backends.azureml import secrets
 from runner.backends.azureml.blobs import Datastores
 from runner.backends.azureml.credential import Tokens
 from runner.backends.azureml.follow import Follower, shown, unavailable
@@ -17,7 +18,7 @@ from runner.backends.azureml.names import job_name, root_of, run_of
 from runner.backends.azureml.outputs import Outputs
 from runner.backends.azureml.rest import Rest
 from runner.backends.azureml.service import Service
-from runner.backends.base import Capabilities, Layout
+from runner.backends.base import Capabilities, Layout, Tried
 from runner.errors import BackendError, NotFoundError, RunnerError, UnavailableError
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class AzureMLBackend:
             home="",
             inputs={name: f"${{{{inputs.{name}}}}}" for name in inputs},
             outputs={name: f"${{{{outputs.{name}}}}}" for name in outputs},
+            tracking="logs/runner/mlflow",
         )
 
     def render(self, task: Task) -> Mapping[str, object]:
@@ -108,6 +110,7 @@ class AzureMLBackend:
     def _made(self, task: Task) -> Handle:
         from runner.backends.azureml import sdk
 
+        task = secrets.settled(task, self._vault)
         document = dict(self.render(task))
         try:
             sdk.submit(self._target, document, task, self._target.auth)
@@ -118,6 +121,13 @@ class AzureMLBackend:
                     return found
             raise
         return job_name(task.key)
+
+    def _vault(self) -> str:
+        """The name of the workspace's own vault."""
+        place = str((self.service.workspace().get("properties") or {}).get("keyVault") or "")
+        if not place:
+            raise BackendError("the workspace does not say which vault is its own", "name it: keyvault:VAULT/NAME")
+        return secrets.vault_of(place)
 
     def find(self, task: Task) -> Handle | None:
         """The job of that key; of a step of a plan that is followed, its child run."""
@@ -181,6 +191,11 @@ class AzureMLBackend:
             except RunnerError as error:
                 raise unavailable(error) from None
         return one.steps or {}
+
+    def tried(self, handle: Handle) -> Tried:
+        """What is known of its sweeps, as of when the newest of `steps` was asked for; see `PlanBackend.tried`."""
+        one = self._follower.known(handle)
+        return Tried() if one is None else one.tried
 
     def wait(self, timeout: float) -> None:
         """Return when something may have changed; logs are copied in the background."""

@@ -28,7 +28,7 @@ from runner.bootstrapper import direct_argv
 from runner.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from runner.backends.base import Task
 
@@ -97,7 +97,7 @@ def given(
     task: Task,
     *,
     upstream: Iterable[str] = (),
-    searched: Iterable[str] = (),
+    searched: Collection[str] = (),
     component: bool = False,
     native: bool = True,
     shared: bool = False,

@@ -13,11 +13,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from runner.backends.azureml import trials
 from runner.backends.azureml.names import child, root_of, run_of
 from runner.backends.azureml.observe import observation
 from runner.backends.azureml.outputs import Left, keep_record
 from runner.backends.azureml.tail import Tail
-from runner.backends.base import Observation, Phase
+from runner.backends.base import Observation, Phase, Tried
 from runner.errors import BackendError, NotFoundError, RunnerError, UnavailableError
 from runner.sweeps.rows import path_of
 
@@ -54,6 +55,10 @@ class Watched:
     """Of a plan that was handed over whole, as far as they are known."""
     states: Mapping[Handle, Observation] = field(default_factory=dict)
     """Of these steps, as of when they were asked for."""
+    tried: Tried = field(default_factory=Tried)
+    """Of its sweeps, as of the same moment."""
+    drawn: dict[str, Json] = field(default_factory=dict)
+    """Trials whose own job was asked for what was drawn for it."""
     reading: Future[None] | None = None
     bringing: Future[tuple[str, ...]] | None = None
 
@@ -300,6 +305,9 @@ class Follower:
         one.steps = {
             name: root if run["runId"] == root else child(root, str(run["runId"])) for name, run in runs.items()
         }
+        assert one.task.whole is not None  # noqa: S101 - the caller looked
+        # Last, so that whoever reads of an ended sweep finds all its trials among the steps.
+        one.tried = trials.tried(one.task.whole, runs, lambda run: self._parameters(one, run))
 
     def _steps(self, one: Watched) -> dict[str, Json]:
         """Step → its run. A step is told by its display name, a trial by its number."""
@@ -307,7 +315,8 @@ class Follower:
         whole, root = one.task.whole, one.tail.run
         if whole.single_sweep:
             name = whole.members[0].name
-            return {name: {"runId": root}, **self._trials(root, name)}
+            own = self.service.runs([root], patience_s=_PATIENCE_S).get(root)
+            return {name: own or {"runId": root}, **self._trials(root, name)}
         members = {member.name: member for member in whole.members}
         found: dict[str, Json] = {}
         for run in self._children(root):
@@ -320,6 +329,15 @@ class Follower:
 
     def _trials(self, sweep: str, name: str) -> dict[str, Json]:
         return {path_of(name, number): run for number, run in enumerate(self._children(sweep))}
+
+    def _parameters(self, one: Watched, run: str) -> Json:
+        """What the job of a trial says was drawn for it; asked for once."""
+        if run not in one.drawn:
+            try:
+                one.drawn[run] = (self.service.job(run).get("properties") or {}).get("parameters") or {}
+            except NotFoundError:
+                one.drawn[run] = {}
+        return one.drawn[run]
 
     def _children(self, run: str) -> list[Json]:
         return [one for one in self.service.children(run, patience_s=_PATIENCE_S) if one.get("runId")]
