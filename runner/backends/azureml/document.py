@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from runner.backends.azureml import command
 from runner.backends.azureml.names import job_name
+from runner.backends.azureml.search import drawn_types, search
 from runner.backends.azureml.snapshot import places
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _sweep_job(member: Member, folders: Mapping[Path | None, Path]) -> dict[str,
         "inputs": _inputs(task, {}, {}),
         "outputs": _outputs(task),
         "compute": _compute(task),
-        **_search(sweep, task),
+        **search(sweep, _trial_timeout(sweep, task)),
         **members,
     }
 
@@ -264,67 +264,14 @@ def _sweep_node(
     given = command.given(
         task, upstream=member.upstream, searched=sweep.search_space, component=True, native=False, shared=True
     )
-    kinds = {name: _kind(each.values) for name, each in sweep.search_space.items()}
-    trial = _component(task, given.command, folders, {**types, **kinds})
-    return {"type": "sweep", "trial": trial, **_search(sweep, task)}
+    trial = _component(task, given.command, folders, {**types, **drawn_types(sweep)})
+    return {"type": "sweep", "trial": trial, **search(sweep, _trial_timeout(sweep, task))}
 
 
-def _kind(values: tuple[Any, ...]) -> str:
-    """The type of a component's input that a sweep gives: a number, unless it chooses among texts."""
-    return "string" if any(isinstance(value, (str, bool)) for value in values) else "number"
-
-
-def _search(sweep: SweepPlan, task: Task) -> dict[str, Any]:
-    stop = sweep.early_termination
-    return {
-        "search_space": {name: _distribution(asdict(each)) for name, each in sweep.search_space.items()},
-        "objective": {"goal": sweep.objective.goal, "primary_metric": sweep.objective.metric},
-        "sampling_algorithm": _sampling(sweep),
-        "limits": _sweep_limits(sweep, task),
-        "early_termination": None if stop is None else _stopping(asdict(stop)),
-    }
-
-
-def _distribution(each: dict[str, Any]) -> dict[str, Any]:
-    kind = each["kind"]
-    if kind == "choice":
-        return {"type": kind, "values": list(each["values"])}
-    if kind == "randint":
-        return {"type": kind, "upper": int(each["high"])}
-    names = {"low": "min_value", "high": "max_value", "mu": "mu", "sigma": "sigma", "q": "q"}
-    return {"type": kind} | {theirs: each[ours] for ours, theirs in names.items() if each[ours] is not None}
-
-
-def _sampling(sweep: SweepPlan) -> str | dict[str, Any]:
-    sampling = sweep.sampling
-    if sampling.kind == "sobol":
-        return _filled({"type": "random", "rule": "sobol", "seed": sampling.seed, "logbase": sampling.logbase})
-    if sampling.seed is None and sampling.logbase is None:
-        return sampling.kind
-    return _filled({"type": sampling.kind, "seed": sampling.seed, "logbase": sampling.logbase})
-
-
-def _sweep_limits(sweep: SweepPlan, task: Task) -> dict[str, Any]:
-    limits = sweep.limits
-    trial = limits.trial_timeout_s if limits.trial_timeout_s is not None else task.limits.timeout_s
-    later = None if trial is None else math.ceil(trial + task.limits.grace_s + LATER_S)
-    timeout = None if limits.timeout_s is None else math.ceil(limits.timeout_s)
-    return _filled({
-        "max_total_trials": limits.max_total_trials, "max_concurrent_trials": limits.max_concurrent_trials,
-        "timeout": timeout, "trial_timeout": later,
-    })  # fmt: skip
-
-
-def _stopping(stop: dict[str, Any]) -> dict[str, Any]:
-    common = {name: stop[name] for name in ("evaluation_interval", "delay_evaluation")}
-    own = {
-        "bandit": ("slack_factor", "slack_amount"),
-        "median_stopping": (),
-        "truncation_selection": (
-            "truncation_percentage",
-        ),  # azure-ai-ml has no other, whatever the YAML reference says
-    }[stop["kind"]]
-    return {"type": stop["kind"], **common} | {name: stop[name] for name in own if stop[name] is not None}
+def _trial_timeout(sweep: SweepPlan, task: Task) -> float | None:
+    """Azure's own limit of a trial, in seconds: later than the bootstrapper's."""
+    own = sweep.limits.trial_timeout_s if sweep.limits.trial_timeout_s is not None else task.limits.timeout_s
+    return None if own is None else own + task.limits.grace_s + LATER_S
 
 
 def _filled(data: Mapping[str, Any]) -> dict[str, Any]:
