@@ -143,7 +143,8 @@ class Jobs:
         properties = _BLANK | _KIND_BLANKS[given["jobType"]] | given
         properties |= {"status": status, "services": _services(job["name"]), "experimentName": job["experiment"]}
         properties["displayName"] = run.get("displayName") or given.get("displayName") or job["name"]
-        properties["properties"] = {**(given.get("properties") or {}), **_compute_properties(given)}
+        told = run.get("properties") or {}  # what the execution says of it, such as the best trial of a sweep
+        properties["properties"] = {**(given.get("properties") or {}), **told, **_compute_properties(given)}
         properties["outputs"] = self._outputs(job["name"], given)
         if given["jobType"] == "Command":
             resources = given.get("resources") or {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock, Thread
 
@@ -37,6 +38,14 @@ class Execution:
         self._signals: dict[str, Signals] = {}
         self._threads: list[Thread] = []
         self._lock = Lock()
+
+    def reachable(self, exports: Mapping[str, str], token: Callable[[], str]) -> None:
+        """How jobs with a network reach the service, known once it listens. exports: what clients are given."""
+        proxies = {name: value for name, value in exports.items() if name.lower() in ("https_proxy", "http_proxy")}
+        identity = {name: exports[f"RUNNER_EMULATOR_{name}"] for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER")}
+        outside = self._context.outside
+        outside.variables = proxies | identity | dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
+        outside.ca, outside.token = Path(exports["REQUESTS_CA_BUNDLE"]), token
 
     def check(self, properties: Doc) -> ServiceError | None:
         """What is wrong with a job, before it is accepted. properties: as PUT."""

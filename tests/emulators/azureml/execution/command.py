@@ -143,6 +143,8 @@ class CommandRun:
             Mount(places.log.parent, places.log_inside),
             *staged.mounts,
         ]
+        if context.has_network and context.outside.ca is not None:
+            mounts.append(Mount(context.outside.ca, places.ca_inside, read_only=True))
         run = context.runs.get(self._run_id)
         own = dict(command.variables) | staged.variables
         reaching, further = reach(context, command.compute)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.emulators.azureml.blobs import ARTIFACTS, Blobs
@@ -11,6 +12,16 @@ from tests.emulators.azureml.execution.nodes import Nodes
 from tests.emulators.azureml.execution.runs import Runs
 from tests.emulators.azureml.profile import Profile
 from tests.emulators.azureml.state import Doc, State
+
+
+@dataclass(slots=True)
+class Outside:
+    """How a job that has a network reaches the service. variables: proxy, identity, for the job's environment. ca: the
+    authority that it has to trust. token: makes a bearer token of the data plane."""
+
+    variables: Mapping[str, str] = field(default_factory=dict)
+    ca: Path | None = None
+    token: Callable[[], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +35,7 @@ class Context:
     nodes: Nodes
     engine: Engine
     work: Path
+    outside: Outside = field(default_factory=Outside)
 
     @property
     def artifacts(self) -> str:
@@ -33,6 +45,10 @@ class Context:
     @property
     def workspace(self) -> Doc:
         return self.state.list("workspace")[0]
+
+    @property
+    def has_network(self) -> bool:
+        return self.profile.network != "none"
 
     def places(self, run_id: str) -> Places:
         return Places(run_id, self.work / run_id, str(self.runs.get(run_id)["runUuid"]).replace("-", ""))
@@ -74,6 +90,10 @@ class Places:
     @property
     def data_inside(self) -> str:
         return f"{self.inside}/cap/data-capability/wd"
+
+    @property
+    def ca_inside(self) -> str:
+        return f"{self.inside}/cap/ca.pem"
 
     @property
     def log_inside(self) -> str:

@@ -40,6 +40,7 @@ class Engine:
     def __init__(self, label: str) -> None:
         """label: what tells this emulator's containers from those of others."""
         self._label = f"runner-emulator={label}"
+        self.build_label = f"runner-emulator-build={label}"
 
     def run(
         self, name: str, image: str, argv: Sequence[str], *, options: Sequence[str], mounts: Sequence[Mount],
@@ -94,10 +95,14 @@ class Engine:
             call("rm", "--force", "--volumes", name)
 
     def remove_all(self) -> None:
-        """Every container of this emulator, also of an earlier process of it."""
+        """Every container and built image of this emulator, also of an earlier process of it."""
         names = call("ps", "--all", "--quiet", "--filter", f"label={self._label}").split()
         if names:
             call("rm", "--force", "--volumes", *names)
+        images = call("images", "--quiet", "--filter", f"label={self.build_label}").split()
+        if images:
+            with suppress(EngineError):  # somebody else may use one
+                call("rmi", "--force", *images)
 
     def _state(self, name: str) -> dict[str, Any] | None:
         with suppress(EngineError):

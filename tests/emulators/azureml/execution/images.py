@@ -96,7 +96,7 @@ def _build(context: Context, run_id: str, uri: str, dockerfile: str, tag: str) -
         log.line(str(error))
         raise image_build() from None
     log.line(f"{count} files of the build context, from {uri}")
-    command = ["docker", "build", "--tag", tag, "--label", "runner-emulator=build", "--file", dockerfile, "."]
+    command = ["docker", "build", "--tag", tag, "--label", context.engine.build_label, "--file", dockerfile, "."]
     done = subprocess.run(
         command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         timeout=_BUILD_S, check=False,

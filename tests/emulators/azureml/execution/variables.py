@@ -23,10 +23,11 @@ def service_variables(context: Context, places: Places, run: Doc, compute: str |
         "experiment_id": experiment_id, "run_id": run["runId"], "root_run_id": run["rootRunId"],
         "run_uuid": run["runUuid"], "service_endpoint": service,
     }  # fmt: skip
-    return {
+    token = context.outside.token() if context.outside.token else f"emulated-{run['runUuid']}"
+    return _outside(context, places) | {
         "AZUREML_RUN_ID": run["runId"],
         "AZUREML_ROOT_RUN_ID": run["rootRunId"],
-        "AZUREML_RUN_TOKEN": f"emulated-{run['runUuid']}",
+        "AZUREML_RUN_TOKEN": token,
         "AZUREML_EXPERIMENT_ID": experiment_id,
         "AZUREML_EXPERIMENT_SCOPE": f"{scope}/experiments/{experiment}",
         "AZUREML_WORKSPACE_ID": workspace["properties"]["workspaceId"],
@@ -46,8 +47,17 @@ def service_variables(context: Context, places: Places, run: Doc, compute: str |
         "AZUREML_CR_DATA_CAPABILITY_PATH": places.data_inside.removesuffix("/wd"),
         "AZUREML_CR_CORRELATION_ID": run["runUuid"],
         "MLFLOW_TRACKING_URI": workspace["properties"].get("mlFlowTrackingUri") or "",
-        "MLFLOW_TRACKING_TOKEN": f"emulated-{run['runUuid']}",
+        "MLFLOW_TRACKING_TOKEN": token,
         "MLFLOW_RUN_ID": run["runId"],
         "MLFLOW_EXPERIMENT_ID": experiment_id,
         "MLFLOW_EXPERIMENT_NAME": experiment,
     }
+
+
+def _outside(context: Context, places: Places) -> dict[str, str]:
+    """What stands for Azure's own network: nothing of it is set there, since the service's names resolve by themselves."""
+    outside = context.outside
+    if not context.has_network or outside.ca is None:
+        return {}
+    trusted = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
+    return dict(outside.variables) | dict.fromkeys(trusted, places.ca_inside)
