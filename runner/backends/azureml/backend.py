@@ -8,6 +8,7 @@ wait for the network.
 from __future__ import annotations
 
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from runner.backends.azureml import secrets
@@ -19,7 +20,7 @@ from runner.backends.azureml.outputs import Outputs
 from runner.backends.azureml.rest import Rest
 from runner.backends.azureml.service import Service
 from runner.backends.base import Capabilities, Layout, Tried
-from runner.errors import BackendError, NotFoundError, RunnerError, UnavailableError
+from runner.errors import BackendError, CapabilityError, NotFoundError, RunnerError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from runner.model import Step
 
 _ENDED = frozenset({"Completed", "Failed", "Canceled"})
-_PATIENCE_S = 10.0
+_NEEDS = ("urllib3", "azure.identity", "azure.storage.blob", "azure.ai.ml")
+"""What is imported later, when it is needed: half a second and more. That it is there is said before anything starts."""
 
 
 class AzureMLBackend:
@@ -50,6 +52,12 @@ class AzureMLBackend:
     )
 
     def __init__(self, target: Target) -> None:
+        """Ask nobody yet.
+
+        Raises:
+            CapabilityError: what it needs is not installed.
+        """
+        _check_installed()
         self._target = target
         rest = Rest(Tokens(target.auth))
         self._rest = rest
@@ -248,3 +256,17 @@ class AzureMLBackend:
     def studio(self, handle: Handle) -> str:
         """The address of the job's page in the studio."""
         return f"https://ml.azure.com/runs/{run_of(handle)}?wsid={self._target.path}"
+
+
+def _check_installed() -> None:
+    for name in _NEEDS:
+        try:
+            found = find_spec(name)
+        except ModuleNotFoundError:  # of a package that it is in
+            found = None
+        if found is None:
+            raise CapabilityError(
+                f"the backend azureml needs {name}, which is not installed",
+                "install it: pip install 'runner[azure]'",
+                "or run with --backend docker",
+            )

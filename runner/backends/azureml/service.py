@@ -87,16 +87,19 @@ class Service:
         """
         found: dict[str, Json | None] = {}
         for start in range(0, len(ids), _BATCH):
-            part = ids[start : start + _BATCH]
-            requests = {one: {"runId": one, "selectRunMetadata": True} for one in part}
-            answer = self._history(
-                "POST", "/batchrundata", f"{len(part)} runs", body={"requests": requests}, patience_s=patience_s
-            )
-            there, failed = answer.get("successfulResults") or {}, answer.get("failedResults") or {}
-            for one in part:
-                run = (there.get(one) or {}).get("runMetadata")
-                if run or _unknown(failed.get(one)):
-                    found[one] = run or None
+            found |= self._batch(ids[start : start + _BATCH], patience_s)
+        return found
+
+    def _batch(self, part: Sequence[str], patience_s: float | None) -> dict[str, Json | None]:
+        requests = {one: {"runId": one, "selectRunMetadata": True} for one in part}
+        what = f"the states of {len(part)} runs" if len(part) > 1 else f"the state of {part[0]}"
+        answer = self._history("POST", "/batchrundata", what, body={"requests": requests}, patience_s=patience_s)
+        there, failed = answer.get("successfulResults") or {}, answer.get("failedResults") or {}
+        found: dict[str, Json | None] = {}
+        for one in part:
+            run = (there.get(one) or {}).get("runMetadata")
+            if run or _unknown(failed.get(one)):
+                found[one] = run or None
         return found
 
     def details(self, run: str, *, patience_s: float | None = None) -> Json:

@@ -1,0 +1,41 @@
+"""Without the extra, the backend says the command that installs it, before anything starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+_CODE = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name == {missing!r} or name.startswith({missing!r} + "."):
+            raise ModuleNotFoundError(name=name)
+sys.meta_path.insert(0, Missing())
+from runner.backends import open_backend
+from runner.errors import CapabilityError
+from runner.store import Store
+from pathlib import Path
+try:
+    open_backend("azureml", Store(Path(sys.argv[1])), {{"subscription": "s", "resource_group": "g", "workspace": "w"}})
+except CapabilityError as error:
+    print(error)
+print(*sorted({{name.partition(".")[0] for name in sys.modules}} & {{"azure", "urllib3", "msal", "requests"}}))
+"""
+
+
+def opened(tmp: object, missing: str) -> str:
+    code = _CODE.format(missing=missing)
+    return subprocess.run([sys.executable, "-c", code, str(tmp)], capture_output=True, text=True, check=True).stdout
+
+
+def test_what_is_missing_is_named_with_the_fix(tmp_path: object) -> None:
+    for name in ("azure.ai", "azure.identity", "urllib3"):
+        said = opened(tmp_path, name)
+        assert "pip install 'runner[azure]'" in said, name
+        assert name in said
+
+
+def test_opening_it_imports_nothing_of_azure(tmp_path: object) -> None:
+    """Beside the packages that only hold others."""
+    assert set(opened(tmp_path, "nothing").split()) <= {"azure"}
