@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from runner.backends.base import Capabilities, Layout, Observation, Phase, PlatformEnd, with_files
+from runner.errors import UnavailableError
 from runner.model import Outcome, Reason
 from runner.plan import Plan, PlanStep, Upstream
 from runner.supervisor import launch
@@ -284,6 +285,8 @@ class PlanMemoryBackend(MemoryBackend):
     def finish(self, handle: Handle) -> tuple[str, ...]:
         """Bring what a step left: its record, a line of log, a file in each output."""
         root, _, name = handle.partition("/")
+        if handle not in self.watched:
+            raise UnavailableError(f"{handle} is not followed")
         if not name:
             return ()
         task, code = self.watched[handle], self.wholes[root].codes.get(name)
@@ -298,7 +301,8 @@ class PlanMemoryBackend(MemoryBackend):
         return ()
 
     def remove(self, handle: Handle) -> None:
-        """A service keeps its jobs."""
+        """A service keeps its jobs; this one is followed no more."""
+        self.watched.pop(handle, None)
 
 
 def _told(end: str | None, *, begun: bool, code: int | None = None) -> Observation:

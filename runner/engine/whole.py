@@ -124,6 +124,7 @@ class WholeDriver:
         self._look(self._handle)
         soonest = self._drive()
         if self._over and not self._running:
+            self._backend.finish(self._handle)
             return self._decide(self._verdict(self._handle))
         return soonest
 
@@ -368,8 +369,6 @@ class WholeDriver:
         by = self._canceled_by or (STOPPED_BY if self._failed else self._run.backend)
         self._store.end_steps(self._run, self._progress.end_rest(verdict.never_started(by, self._why(outcome))))
         if self._handle is not None:
-            if self._task is not None:  # else a supervisor that is gone had followed it to its end
-                self._backend.finish(self._handle)
             self._backend.remove(self._handle)
             self._handle = None  # the backend knows it no more, and this comes again while steps are freed
         self._clean()

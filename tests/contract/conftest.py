@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.helpers import Api, Worker
+from tests.contract.helpers import Api, Gate, Worker
 from tests.emulators.azureml.fixture import azureml_service
 
 if TYPE_CHECKING:
@@ -90,3 +90,18 @@ def can(where: list[str], home: Path) -> Iterator[Capabilities]:
     yield backend.capabilities
     backend.close()
     store.close()
+
+
+@pytest.fixture
+def gate(can: Capabilities, tmp_path: Path) -> Gate:
+    """Holds a script until the test opens it."""
+    folder = tmp_path / "gate"
+    folder.mkdir()
+    return Gate(folder, can.remote)
+
+
+@pytest.fixture
+def here(can: Capabilities) -> None:
+    """For tests of what only a backend of this machine has."""
+    if can.remote:
+        pytest.skip("it runs elsewhere: nothing of a task's box is seen here, and inputs are copies")
