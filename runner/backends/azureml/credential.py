@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,13 @@ ARM = "https://management.azure.com/.default"
 
 _EARLY_S = 300.0
 """A token is not used in its last five minutes."""
+
+_NO_WAY = re.compile(
+    "unable to connect|failed to establish|connection (refused|reset|aborted)|timed out|name or service not known"
+    "|temporary failure in name",
+    re.IGNORECASE,
+)
+"""`DefaultAzureCredential` tells of a network that is gone only in its text."""
 
 _FIX: dict[str, tuple[str, ...]] = {
     "default": (
@@ -123,12 +131,20 @@ def _terminal() -> bool:
     return os.isatty(2)
 
 
+def _telling(text: str) -> str:
+    """The line that says what is wrong: where several ways were tried, of one that was set up and failed, not of those
+    that were never set up."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    failed = [line for line in lines if "Authentication failed" in line]
+    return (failed or lines or [""])[0][:300]
+
+
 def translated(error: Exception, auth: Auth) -> BackendError:
     """An error of azure-identity as one of runner's: what failed, and how to sign in."""
     from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
-    if isinstance(error, (ServiceRequestError, ServiceResponseError)):
+    line = _telling(str(error)) or type(error).__name__
+    if isinstance(error, (ServiceRequestError, ServiceResponseError)) or _NO_WAY.search(line):
         return UnavailableError(f"the sign-in service of Azure cannot be reached: {line}", "check network and proxy")
     return BackendError(f"no sign-in to Azure works here (--auth {auth}): {line}", *_FIX[auth], code=401)
 

@@ -24,6 +24,7 @@ from tests.emulators.azureml.pki import pki
 from tests.emulators.azureml.profile import Profile
 from tests.emulators.azureml.proxy import Proxy
 from tests.emulators.azureml.references import References
+from tests.emulators.azureml.registries import Registries
 from tests.emulators.azureml.server import Server
 from tests.emulators.azureml.state import State
 from tests.emulators.azureml.vault import Vaults
@@ -55,6 +56,7 @@ class Emulator:
         return [
             *self.tokens.routes(),
             *Workspace(self.state, self.blobs, self.profile).routes(),
+            *Registries(self.state).routes(),
             *Assets(self.state, self.blobs, self.profile, references).routes(),
             *Jobs(self.state, self.execution, self.profile, references).routes(),
             *History(self.state, self.blobs, self.execution, self.profile).routes(),

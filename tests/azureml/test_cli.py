@@ -1,0 +1,267 @@
+"""The command line on Azure ML: what is asked of the workspace, what users see of it, and what each command imports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import Cli
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.azureml.conftest import Emulator
+
+HERE = ("--backend", "azureml")
+_DUMP = """
+import sys
+from runner.cli import main
+sys.argv = ["runner", *sys.argv[1:]]
+try:
+    main()
+finally:
+    sys.stderr.write("\\nMODULES " + " ".join(sys.modules))
+"""
+
+
+@pytest.fixture(scope="module")
+def pulled(image: str) -> Iterator[str]:
+    """The image by a name that is not only this machine's, and so is not pushed first."""
+    name = f"registry.example.com/small-{uuid.uuid4().hex[:8]}:1"
+    subprocess.run(["docker", "tag", image, name], check=True)
+    yield name
+    subprocess.run(["docker", "rmi", "--no-prune", name], check=True, capture_output=True)
+
+
+@pytest.fixture
+def azure(emulator: Emulator, cli: Cli, pulled: str) -> Cli:
+    """The command where the emulator is Azure, and a script that runs in an image of this machine's engine."""
+    cli.env |= dict(emulator.service.env)
+    (cli.cwd / "hello.sh").write_text("echo hello $1\nmkdir -p outputs && echo 1 > outputs/one\n")
+    (cli.cwd / "job.yml").write_text(
+        f"command: echo hello\nenvironment: {{image: {pulled}}}\ncompute: azureml:cpu-cluster\n"
+    )
+    (cli.cwd / "pipe.yml").write_text(
+        f"""
+type: pipeline
+settings: {{default_compute: azureml:cpu-cluster}}
+jobs:
+  first: {{command: "echo one", environment: {{image: {pulled}}}}}
+  second: {{command: "echo two", environment: {{image: {pulled}}}}}
+"""
+    )
+    return cli
+
+
+def other_machine(azure: Cli, home: Path) -> Cli:
+    other = Cli(home, azure.cwd)
+    other.env |= {**azure.env, "RUNNER_HOME": str(home)}
+    return other
+
+
+def test_computes(azure: Cli) -> None:
+    done = azure("compute", "list")
+    assert done.code == 0, done.err
+    assert "cpu-cluster     AmlCompute  Standard_DS3_v2  0 of 0-4  Steady  0 of 24 cores" in done.out
+    one = azure("compute", "show", "cpu-cluster", "--json").json
+    assert (one["name"], one["usable"], one["most"], one["quota"]["machines"]) == ("cpu-cluster", True, 4, 6)
+    assert [each["name"] for each in azure("compute", "list", "--json").json] == ["cpu-cluster", "defaultcompute"]
+    assert "6 more machines" in azure("compute", "show", "cpu-cluster").out
+    wrong = azure("compute", "show", "cpu-clustr")
+    assert wrong.code == 4
+    assert "did you mean cpu-cluster?" in wrong.err
+
+
+def test_what_the_workspace_does_not_have_is_told_before_anything_is_sent(azure: Cli, emulator: Emulator) -> None:
+    before = len(emulator.requests(method="PUT"))
+    (azure.cwd / "wrong.yml").write_text(
+        """
+command: cat ${{inputs.d}}
+environment: azureml:nothing-like-it@latest
+compute: azureml:cpu-clustr
+inputs:
+  d: {type: uri_file, path: "azureml:no-such-data:1"}
+  e: {type: uri_folder, path: "azureml://datastores/workspaceblobstor/paths/x"}
+"""
+    )
+    done = azure("submit", "wrong.yml", *HERE)
+    assert done.code == 6
+    assert "4 things of this job cannot be had in the workspace emu-ws; nothing was uploaded" in done.err
+    for text in ("did you mean cpu-cluster?", "no environment 'nothing-like-it'", "no data asset 'no-such-data'",
+                 "did you mean workspaceblobstore?"):  # fmt: skip
+        assert text in done.err
+    assert azure("list", "--json").json == []
+    assert len(emulator.requests(method="PUT")) == before
+    many = azure("submit", "job.yml", *HERE, "--instances", "5")
+    assert many.code == 6
+    assert "it has at most 4 nodes, and 5 were asked for" in many.err
+
+
+@pytest.mark.docker
+def test_a_run_is_found_in_the_workspace_and_in_the_studio(
+    azure: Cli, emulator: Emulator, pulled: str, tmp_path: Path
+) -> None:
+    name = f"calm-{uuid.uuid4().hex[:8]}"
+    done = azure(
+        "submit", "hello.sh", "--compute", "cpu-cluster", "--image", pulled, "--wait", "--name", name, "--", "you"
+    )
+    assert done.code == 0, done.err
+    assert done.out == "hello you\n"
+    (job,) = [each for each in azure("list", *HERE, "--json").json if each["run"] == name]
+    assert (job["display_name"], job["status"], job["local_run"], job["compute"]) == (
+        name,
+        "Completed",
+        name,
+        "cpu-cluster",
+    )
+    assert name in azure("list", *HERE, "--status", "completed").out
+    address = azure("open", name)
+    assert address.out == f"https://ml.azure.com/runs/{job['name']}?wsid={emulator.target.path}\n"
+    there = other_machine(azure, tmp_path / "other")
+    assert [each["local_run"] for each in there("list", *HERE, "--json").json if each["run"] == name] == [None]
+    assert there("list").out == ""
+
+
+@pytest.mark.docker
+def test_a_step_has_a_page_too(azure: Cli, emulator: Emulator) -> None:
+    name = f"pipe-{uuid.uuid4().hex[:8]}"
+    done = azure("submit", "pipe.yml", *HERE, "--wait", "--name", name)
+    assert done.code == 0, done.err
+    whole, first, second = (azure("open", run).out for run in (name, f"{name}.first", f"{name}.second"))
+    assert len({whole, first, second}) == 3
+    children = {f"/runs/{each['runId']}?" for each in _children(emulator, whole)}
+    assert {text.removeprefix("https://ml.azure.com").partition("wsid")[0] for text in (first, second)} == children
+
+
+def _children(emulator: Emulator, whole: str) -> list[dict[str, object]]:
+    from runner.backends.azureml.backend import AzureMLBackend
+
+    backend = AzureMLBackend(emulator.target)
+    try:
+        return backend.service.children(whole.partition("/runs/")[2].partition("?")[0])
+    finally:
+        backend.close()
+
+
+def test_the_doctor_of_azure(azure: Cli, emulator: Emulator) -> None:
+    found = {each["name"]: each for each in azure("doctor", *HERE, "--json").json}
+    assert [name for name, each in found.items() if not each["ok"]] == ["registry"]
+    assert "cpu-cluster, defaultcompute can take jobs" in found["computes"]["text"]
+    command = found["registry"]["fix"].split()
+    assert command[:4] == ["az", "role", "assignment", "create"]
+    principal, scope = (command[command.index(option) + 1] for option in ("--assignee-object-id", "--scope"))
+    _grant(emulator, principal, scope)
+    done = azure("doctor", *HERE)
+    assert done.code == 0, done.out
+    assert "registry          emuregistry.azurecr.io: by the compute's identity" in done.out
+
+
+def _grant(emulator: Emulator, principal: str, scope: str) -> None:
+    """What the command that the doctor printed does."""
+    from runner.backends.azureml.credential import Tokens
+    from runner.backends.azureml.rest import Rest
+
+    rest = Rest(Tokens("default"))
+    role = "/providers/Microsoft.Authorization/roleDefinitions/7f951dda-4ed3-4680-a7ca-43fe172d538d"
+    body = {"properties": {"roleDefinitionId": role, "principalId": principal}}
+    place = f"https://management.azure.com{scope}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
+    try:
+        rest.ask("PUT", place, "a role", body=body, query={"api-version": "2022-04-01"})
+    finally:
+        rest.close()
+    assert emulator.requests("roleAssignments", "PUT")
+
+
+@pytest.mark.parametrize(
+    ("argv", "env", "name", "text"),
+    [
+        ((), {"AZURE_CLIENT_SECRET": "wrong"}, "sign-in", "no sign-in to Azure works here"),
+        (("--auth", "cli"), {"PATH": "/nonexistent"}, "sign-in", "az login"),
+        (("--workspace", "nope"), {}, "access", "the workspace nope is not there"),
+        ((), {"AZURE_SUBSCRIPTION_ID": ""}, "workspace", "nothing says its subscription"),
+        (("--resource-group", "a/b"), {}, "workspace", "cannot be a resource group"),
+        (
+            (),
+            {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"},
+            "sign-in",
+            "cannot be reached",
+        ),
+    ],
+)
+def test_each_thing_that_fails_is_told_with_its_fix(
+    azure: Cli, argv: tuple[str, ...], env: dict[str, str], name: str, text: str
+) -> None:
+    done = azure("doctor", *HERE, *argv, "--json", env=env)
+    assert done.code == 1, done.err
+    assert "Traceback" not in done.err
+    (wrong,) = [each for each in done.json if not each["ok"]]
+    assert wrong["name"] == name
+    assert text in wrong["text"] + wrong["fix"]
+    assert wrong["fix"]
+
+
+def test_a_workspace_that_a_found_file_chose_is_told(azure: Cli, emulator: Emulator) -> None:
+    target = emulator.target
+    (azure.cwd / "config.json").write_text(
+        json.dumps({
+            "subscription_id": target.subscription, "resource_group": target.resource_group,
+            "workspace_name": target.workspace,
+        })
+    )  # fmt: skip
+    unnamed = {"AZURE_SUBSCRIPTION_ID": "", "AZURE_RESOURCE_GROUP": "", "AZURE_WORKSPACE": ""}
+    done = azure("compute", "list", env=unnamed)
+    assert done.code == 0, done.err
+    assert f"emu-ws  ({azure.cwd / 'config.json'}; --workspace to choose)" in done.err
+    assert azure("compute", "list").err == ""
+
+
+def test_options_of_a_workspace_are_no_silent_no_ops(azure: Cli) -> None:
+    done = azure("submit", "hello.sh", "--backend", "process", "--workspace", "emu-ws")
+    assert done.code == 2
+    assert "a workspace is Azure ML's" in done.err
+    done = azure("list", "--workspace", "emu-ws")
+    assert done.code == 2
+    assert "--backend azureml" in done.err
+    assert azure("doctor", "--workspace", "emu-ws").code == 2
+    assert azure("submit", "hello.sh", "--backend", "process", "--wait", "--name", "local").code == 0
+    done = azure("open", "local")
+    assert done.code == 6
+    assert "local runs on process" in done.err
+
+
+def loaded(azure: Cli, *argv: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", _DUMP, *argv], cwd=azure.cwd, env=azure.env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.rpartition("MODULES ")[2].split())
+
+
+@pytest.mark.docker
+def test_only_submit_pays_for_the_sdk(azure: Cli, pulled: str) -> None:
+    name = f"cost-{uuid.uuid4().hex[:8]}"
+    submitted = loaded(
+        azure, "submit", "hello.sh", "--compute", "cpu-cluster", "--image", pulled, "--wait", "--name", name
+    )
+    assert "runner.backends.azureml.backend" in submitted
+    for argv in (["compute", "list"], ["list", *HERE], ["doctor", *HERE]):
+        found = loaded(azure, *argv)
+        assert "azure.identity" in found, argv
+        assert "azure.ai.ml" not in found, argv
+    for argv in (
+        ["logs", name],
+        ["status", name],
+        ["show", name],
+        ["wait", name],
+        ["open", name],
+        ["list"],
+        ["backends"],
+    ):
+        found = loaded(azure, *argv)
+        assert found.isdisjoint({"azure", "urllib3", "msal"}), argv
