@@ -8,6 +8,7 @@ ours may look like one of the script's.
 import json
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -83,6 +84,50 @@ def keep_aside(shared: bool) -> str:
     if not shared:
         shutil.rmtree(HERE, ignore_errors=True)
     return aside
+
+
+def piped():
+    """Puts a pipe in the place of a file that stdout is, copied to it by a process that is nobody's descendant.
+
+    A script that opens /dev/stderr would truncate the file. Gives a descriptor that ends when all is copied, or None.
+    """
+    if not stat.S_ISREG(os.fstat(1).st_mode):
+        return None
+    read, write = os.pipe()
+    copied, copying = os.pipe()
+    child = os.fork()
+    if child == 0:
+        if os.fork() == 0:
+            os.setsid()
+            for fd in (write, copied):
+                os.close(fd)
+            copy(read)
+        os._exit(0)
+    os.waitpid(child, 0)
+    for fd in (1, 2):
+        os.dup2(write, fd)
+    for fd in (read, write, copying):
+        os.close(fd)
+    return copied
+
+
+def copy(read: int) -> None:
+    """From a descriptor to stdout, until its last writer is gone. A disk that is full loses lines, and ends nobody."""
+    try:
+        while data := os.read(read, 1 << 16):
+            while data:
+                data = data[max(quietly(os.write, 1, data) or len(data), 1) :]
+    finally:
+        os._exit(0)
+
+
+def all_copied(copied) -> None:
+    """Waits until the log is whole; we are the last to write to it."""
+    if copied is not None:
+        null = os.open(os.devnull, os.O_WRONLY)
+        for fd in (1, 2):
+            os.dup2(null, fd)
+        os.read(copied, 1)
 
 
 def restore() -> None:
@@ -249,7 +294,10 @@ def main() -> int:
     if forward is not None and not number:
         script = {os.fsdecode(name): os.fsdecode(value) for name, value in env.items()}
         forward.beside(dict(os.environ), script, record)
-    return bootstrap["main"](argv if number else ["--log-status", *argv])
+    copied = quietly(piped)
+    code = bootstrap["main"](argv if number else ["--log-status", *argv])
+    all_copied(copied)
+    return code
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def test_the_same_key_twice_is_one_task(bench: Bench) -> None:
     try:
         assert bench.backend.submit(task) == first
         seen = bench.ended(first)
-        assert seen.exit_code == 0
+        assert seen.exit_code == 0 or (seen.platform is not None and seen.platform.status == "Completed")
         # And once more when it has ended: it is not run again.
         again = bench.backend.submit(task)
         bench.ended(again)
@@ -114,9 +114,11 @@ def test_the_same_key_from_two_processes_is_one_task(bench: Bench, where: list[s
     """As after a kill: another backend object that has not seen the first submit."""
     task = bench.task(_COUNT)
     first = bench.backend.submit(task)
+    bench.backend.close()
     other = open_backend(where[1], bench.store)
     try:
         found = other.submit(task)
+        assert found == first
         seen = bench.ended(found, other)
         assert seen.phase is Phase.ENDED
         other.finish(found)
@@ -126,7 +128,7 @@ def test_the_same_key_from_two_processes_is_one_task(bench: Bench, where: list[s
         assert outcome.reason is Reason.COMPLETED
         assert task.log.read_bytes() == b"once\n"
     finally:
-        bench.backend.remove(first)
+        other.remove(first)
         other.close()
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from runner.backends.azureml import secrets
 from runner.backends.azureml.blobs import Datastores
 from runner.backends.azureml.credential import Tokens
-from runner.backends.azureml.follow import Follower, shown, unavailable
+from runner.backends.azureml.follow import Follower, shown, unavailable, unbrought
 from runner.backends.azureml.names import job_name, root_of, run_of
 from runner.backends.azureml.outputs import Outputs
 from runner.backends.azureml.rest import Rest
@@ -110,9 +110,11 @@ class AzureMLBackend:
     def submit(self, task: Task) -> Handle:
         """Make the job, unless it is there; see `Backend.submit`."""
         handle = self.find(task)
-        if handle is None:
-            handle = self._made(task)
-        self.watch(task, handle)
+        if handle is not None:
+            self.watch(task, handle)
+            return handle
+        handle = self._made(task)
+        self._watch(task, handle, submitted=True)
         return handle
 
     def _made(self, task: Task) -> Handle:
@@ -157,14 +159,17 @@ class AzureMLBackend:
 
     def watch(self, task: Task, handle: Handle) -> None:
         """Follow a task; its log goes on where it stopped."""
+        self._watch(task, handle, submitted=False)
+
+    def _watch(self, task: Task, handle: Handle, *, submitted: bool) -> None:
         if task.whole is not None:
             self._wholes[handle] = task
-        self._follower.watch(task, handle)
+        self._follower.watch(task, handle, submitted=submitted)
 
     def poll(self, handles: Sequence[Handle]) -> Mapping[Handle, Observation | None]:
         """What is known: of followed tasks as of the last second, of others by one question for all of them."""
         found: dict[Handle, Observation | None] = {}
-        strange = []
+        strange, taken_up = [], []
         for handle in handles:
             one = self._follower.known(handle)
             if one is None:
@@ -176,15 +181,22 @@ class AzureMLBackend:
             if self._follower.problem is not None and not one.settled:
                 raise self._follower.problem
             found[handle] = shown(one)
+            if one.guessed:
+                taken_up.append(handle)
+        if taken_up:
+            found |= {handle: unbrought(seen) for handle, seen in self._asked(taken_up).items() if seen is not None}
         if strange:
-            try:
-                states = self._follower.states(strange)
-            except RunnerError as error:
-                raise unavailable(error) from None
+            states = self._asked(strange)
             if missing := [handle for handle in strange if handle not in states]:
                 raise UnavailableError(f"the run history does not tell of {missing[0]} now", "it is asked again")
             found |= states
         return {handle: found[handle] for handle in handles}
+
+    def _asked(self, handles: Sequence[Handle]) -> dict[Handle, Observation | None]:
+        try:
+            return self._follower.states(handles)
+        except RunnerError as error:
+            raise unavailable(error) from None
 
     def steps(self, handle: Handle) -> Mapping[str, Handle]:
         """The children of a plan's job that are there; see `PlanBackend.steps`."""

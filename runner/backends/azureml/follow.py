@@ -51,6 +51,8 @@ class Watched:
     since: float
     seen: Observation | None
     asked: bool = False
+    guessed: bool = False
+    """Whether `seen` is no more than a start: neither has the service been asked, nor was it submitted just now."""
     steps: Mapping[str, Handle] | None = None
     """Of a plan that was handed over whole, as far as they are known."""
     states: Mapping[Handle, Observation] = field(default_factory=dict)
@@ -85,15 +87,17 @@ class Follower:
     _version: int = 0
     _closed: bool = False
 
-    def watch(self, task: Task, handle: Handle) -> None:
-        """Follow a task from now on."""
+    def watch(self, task: Task, handle: Handle, *, submitted: bool = False) -> None:
+        """Follow a task from now on. submitted: just now, so that it waits."""
         with self._changed:
             if handle in self._watched:
                 return
             kept = task.box.root / "tail.json"
             tail = Tail(self.service, self.datastores, run_of(handle), task.key, task.log, kept)
-            seen = self._of_its_whole(handle) or Observation(Phase.QUEUED)
-            self._watched[handle] = Watched(task, tail, time.monotonic(), seen)
+            seen = self._of_its_whole(handle)
+            self._watched[handle] = Watched(
+                task, tail, time.monotonic(), seen or Observation(Phase.QUEUED), guessed=seen is None and not submitted
+            )
             if self._thread is None:
                 self._threads = ThreadPoolExecutor(_THREADS, "azureml")
                 self._thread = threading.Thread(target=self._run, name="azureml", daemon=True)
@@ -120,7 +124,7 @@ class Follower:
             seen = self._of_its_whole(handle)
         if seen is None or seen.phase is not Phase.ENDED or (seen.started is None and _is(seen, "Canceled")):
             return seen
-        return replace(seen, phase=Phase.FINALIZING, platform=None, finished=None)
+        return unbrought(seen)
 
     def _of_its_whole(self, handle: Handle) -> Observation | None:
         whole = self._watched.get(root_of(handle))
@@ -210,7 +214,7 @@ class Follower:
             young = time.monotonic() - one.since < _FORGOTTEN_S
             if seen is None and young and not one.asked:
                 continue
-            one.seen, one.asked = seen, True
+            one.seen, one.asked, one.guessed = seen, True, False
             if seen is None:
                 continue
             if seen.phase is Phase.ENDED:
@@ -361,7 +365,12 @@ def shown(one: Watched) -> Observation | None:
     seen = one.seen
     if seen is None or seen.phase is not Phase.ENDED:
         return seen
-    if one.bringing is not None and one.bringing.done():
+    return seen if one.bringing is not None and one.bringing.done() else unbrought(seen)
+
+
+def unbrought(seen: Observation) -> Observation:
+    """What is said of a task whose files are not here: that it has not ended."""
+    if seen.phase is not Phase.ENDED:
         return seen
     return replace(seen, phase=Phase.FINALIZING, platform=None, finished=None)
 
