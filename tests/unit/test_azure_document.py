@@ -54,6 +54,27 @@ def test_a_command(tmp_path: Path) -> None:
     assert job.environment_variables["RUNNER_KEY"] == task.key
 
 
+def test_names_that_azure_does_not_take_are_others_there(tmp_path: Path) -> None:
+    remote = Remote(environment=IMAGE, inputs={"in-1.x": {"type": "uri_file", "path": "azureml:d:1"}})
+    task = make_task(
+        tmp_path, ["a.py", "--in=${{inputs.in-1.x}}", "${{ outputs.the-model }}", "${{inputs.in-2}}"], remote=remote,
+        outputs={"the-model": None}, env={"RUNNER_INPUT_IN_1_X": "${{inputs.in-1.x}}"},
+    )  # fmt: skip
+    made, job = loaded(task)
+    assert (set(job.inputs), set(job.outputs)) == ({"in_1_x"}, {"the_model"})
+    assert "${{inputs.in_1_x}}" in made["command"]
+    assert "${{outputs.the_model}}" in made["command"]
+    assert "in-1.x" not in made["command"]
+    first = Member("first", replace(task, remote=Remote(environment=IMAGE)))
+    second = Member("second", replace(task, argv=("b.py", "${{inputs.a-b}}"), remote=Remote(environment=IMAGE)),
+                    {"a-b": Upstream("first", "the-model")})  # fmt: skip
+    whole = Whole((first, second), {"the-end": Upstream("second", "the-model")})
+    made, job = loaded(replace(task, argv=(), whole=whole, outputs={}, remote=Remote()))
+    assert set(job.outputs) == {"the_end"}
+    assert made["jobs"]["second"]["inputs"]["a_b"] == "${{parent.jobs.first.outputs.the_model}}"
+    assert made["jobs"]["second"]["outputs"]["the_model"] == "${{parent.outputs.the_end}}"
+
+
 def test_every_text_arrives_in_the_job(tmp_path: Path) -> None:
     text = "".join(map(chr, (*range(1, 0x180), 0x2028, 0x2029, 0xFEFF, 0xFFFE, 0x1F642))) + "\\u0041 \\n '\"${{x}}"
     made, job = loaded(make_task(tmp_path, ["bash", "-c", text.replace("\x00", "")], env={"A": text}))

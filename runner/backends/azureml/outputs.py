@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runner.backends.azureml.blobs import Blob, Place, place_of, targets
+from runner.backends.azureml.members import taken
 from runner.backends.azureml.tail import ARTIFACTS, folder_of
 from runner.errors import NotFoundError, RunnerError, SpecError, UnavailableError
 from runner.snapshot import COLLECTED
@@ -85,11 +86,12 @@ class Outputs:
     def _named(self, run: str, names: Collection[str], warnings: list[str]) -> dict[str, Output]:
         if not names:
             return {}
-        told = self._told(run, names)
+        told = self._told(run, [taken(name) for name in names])
         found = {}
         for name in names:
+            there = taken(name)
             try:
-                output = self._output(*told[name]) if name in told else self._probed(run, name)
+                output = self._output(*told[there]) if there in told else self._probed(run, there)
             except UnavailableError:
                 raise
             except RunnerError as error:
