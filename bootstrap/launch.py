@@ -15,6 +15,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LOGS = os.path.join("logs", "runner")  # below ./logs, which Azure ML keeps with the run
+EMPTY = ".runner-empty"  # never brought to the user
 KEPT = ("profile.R", os.path.join("python", "runner_plots.py"))  # what the script itself loads while it runs
 
 
@@ -128,6 +129,13 @@ def all_copied(copied) -> None:
         for fd in (1, 2):
             os.dup2(null, fd)
         os.read(copied, 1)
+
+
+def mark_empty(folder: str) -> None:
+    """Puts a file into an output that is empty: what holds no file is not there for Azure ML, and its reader would fail."""
+    os.makedirs(folder, exist_ok=True)
+    if not os.listdir(folder):
+        write(os.path.join(folder, EMPTY), "")
 
 
 def restore() -> None:
@@ -296,6 +304,8 @@ def main() -> int:
         forward.beside(dict(os.environ), script, record)
     copied = quietly(piped)
     code = bootstrap["main"](argv if number else ["--log-status", *argv])
+    for word in (*config["folders"], *(word for _, word in config["outputs"])):
+        quietly(mark_empty, filled(word, sections))
     all_copied(copied)
     return code
 

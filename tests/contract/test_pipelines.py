@@ -7,14 +7,17 @@ import random
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from runner.api import Run
+from runner.backends import find_target
 from runner.errors import CapabilityError
 from runner.model import Limits, Reason, Remote, RetryPolicy, Status
 from runner.plan import Plan, PlanStep, Pool, Upstream
+from runner.spec import config
 from runner.store import Store
 from runner.supervisor import ensure
 from tests.conftest import eventually
@@ -23,7 +26,6 @@ from tests.plans import bash, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from runner.backends.base import Capabilities
     from runner.model import Step
@@ -46,7 +48,9 @@ class Bench:
     def start(self, *steps: PlanStep, **options: object) -> Run:
         placed = tuple(replace(each, compute="two", step=self._placed(each.step)) for each in steps)
         plan = Plan(placed, pools=_TWO, **options)  # type: ignore[arg-type]
-        return Run(self.store, start(self.store, plan, backend=self._backend))
+        here = Path.cwd()
+        target, _ = find_target(self._backend, {}, lambda: config.load(here, os.environ), here)
+        return Run(self.store, start(self.store, plan, backend=self._backend, target=target))
 
     def run(self, *steps: PlanStep, **options: object) -> Run:
         run = self.start(*steps, **options)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 LIMIT = "RUNNER_DOWNLOAD_LIMIT"
 _LIMIT_B = 1 << 30
+_EMPTY = ".runner-empty"
+"""What our launcher puts into an output folder in which there is nothing: Azure ML knows no empty ones."""
 _OWN = "logs/runner/"
 """Where our launcher keeps the record and what was logged; none of the user's logs."""
 
@@ -127,15 +129,19 @@ class Outputs:
             raise SpecError(f"it is at {uri.partition('?')[0]}, which is no datastore of the workspace")
         if kind.replace("_", "").lower() == "urifile":
             return Output(place, file=True, blobs=tuple(self.datastores.listing(place, exact=True)))
-        return Output(place, file=False, blobs=tuple(self.datastores.listing(place)))
+        return Output(place, file=False, blobs=self._files(place))
+
+    def _files(self, place: Place) -> tuple[Blob, ...]:
+        """What a folder holds, without the file that stands for its being empty."""
+        return tuple(blob for blob in self.datastores.listing(place) if blob.name.rpartition("/")[2] != _EMPTY)
 
     def _probed(self, run: str, name: str) -> Output | None:
         """Where Azure ML writes an output for which nothing else was asked; None: there is nothing."""
         datastore = self.service.default_datastore()
         for path in (f"azureml/{run}/{name}", f"dataset/{run}/{name}"):
             place = Place(datastore, path)
-            if blobs := self.datastores.listing(place):
-                return Output(place, file=False, blobs=tuple(blobs))
+            if self.datastores.listing(place):
+                return Output(place, file=False, blobs=self._files(place))
             if blobs := self.datastores.listing(place, exact=True):
                 return Output(place, file=True, blobs=tuple(blobs))
         return None
