@@ -290,7 +290,7 @@ def main() -> int:
     for word in config["files"]:
         quietly(os.makedirs, os.path.dirname(filled(word, sections)), exist_ok=True)
     record = os.path.join(logs, "status-%d.json" % number if number else "status.json")
-    key = os.fsdecode(env.pop(b"RUNNER_KEY", b"") or env.get(b"AZUREML_RUN_ID", b""))
+    key = os.fsdecode(env.pop(b"RUNNER_KEY"))
     argv = arguments(config, sections, record, key, first_here(os.environ, distributed))
     bootstrap["environment"] = lambda: env
     bootstrap["RECORD_LINE"] = "runner-record: "

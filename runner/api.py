@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from runner import artifacts, logs, steplogs
 from runner.errors import CapabilityError, ConflictError, NotFoundError, UsageError
 from runner.model import Limits, Outcome, Reason, RetryPolicy, Status
-from runner.spec import values
+from runner.spec import azureobject, values
 from runner.store import Store, output_folder
 from runner.submission.accepting import accept, handed_over
 from runner.submission.script import Request, prepare
@@ -20,6 +21,7 @@ from runner.sweeps.summary import logged, sweep_row
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from runner.backends.base import PlanBackend
     from runner.builder import BuiltImage
     from runner.builder.registry.push import Pushed
     from runner.job import Job
@@ -174,11 +176,41 @@ class Run:
         if to.exists() and not to.is_dir():
             raise ConflictError(f"{to} is not a folder", "choose another one with --to")
         try:
+            self._bring_left(row)
             return self._copy_out(row, to, output)
         except OSError as error:
             raise ConflictError(
                 f"cannot write {error.filename or to}: {error.strerror or error}", "choose another folder with --to"
             ) from error
+
+    def _bring_left(self, row: RunRow) -> None:
+        """First bring what was left elsewhere, since it is large; it stays in the run's folder then."""
+        from runner.backends import open_backend
+        from runner.backends.base import LEFT
+        from runner.composer import task_key
+        from runner.snapshot import COLLECTED
+
+        kept, root = self._kept(row), self._store.root_of(row)
+        target = self._store.folder(root.name).read_target()
+        left = row.outcome is not None and any(LEFT in warning for warning in row.outcome.warnings)
+        if kept is None or target is None or not left:
+            return
+        places = {name: kept / output_folder(name) for name in row.step.outputs}
+        places |= {name: kept / name for name in COLLECTED}
+        names = [
+            name for name, place in places.items() if not artifacts.plain_folder(place) or not any(place.iterdir())
+        ]
+        if not names:
+            return
+        backend = cast("PlanBackend", open_backend(root.backend, self._store, target))
+        try:
+            with tempfile.TemporaryDirectory(dir=kept.parent) as aside:
+                key = task_key(self._store.id, root.name, max(1, root.attempts))
+                handle = backend.handle_of(key, row.path)
+                for name in backend.download(handle, names, Path(aside))[0]:
+                    artifacts.copy_out(Path(aside, name), places[name])
+        finally:
+            backend.close()
 
     def _copy_out(self, row: RunRow, to: Path, output: str | None) -> Sequence[str]:
         if output is not None:
@@ -229,7 +261,7 @@ class Run:
 
 
 def submit(
-    script: str | Path,
+    script: str | Path | object,
     *args: str,
     backend: str | None = None,
     compute: str | None = None,
@@ -261,7 +293,8 @@ def submit(
     that this machine may be switched off. The options are those of `runner submit`.
 
     Args:
-        script: path of the script. args: its arguments, byte for byte.
+        script: path of the script; or a job that was made with azure-ai-ml, for which `submit_job` says which options
+            there are. args: its arguments, byte for byte.
         inputs: name → path, or on Azure ML a URI. outputs: names, or name → folder in the script's working directory.
         secrets: name → value; they reach the script as variables and are kept nowhere. On Azure ML name →
             `keyvault:[VAULT/]NAME`, read in the job.
@@ -273,9 +306,18 @@ def submit(
     Raises:
         RunnerError: nothing was started.
     """
+    if azureobject.is_one(script):
+        _of_its_own(
+            args=args, libs=libs, image=image, code=code, inputs=inputs, outputs=outputs, env=env, cpus=cpus, memory=memory,
+            gpus=gpus, shm_size=shm_size, timeout=timeout, retries=retries, retry_on=retry_on,
+        )  # fmt: skip
+        return submit_job(
+            script, backend=backend, compute=compute, secrets=secrets, name=name, experiment=experiment,
+            description=description, tags=tags, target=target, registry=registry, home=home, say=say,
+        )  # fmt: skip
     given, vaulted = _secrets(secrets)
     request = Request(
-        script=Path(script),
+        script=Path(str(script)),
         args=tuple(args),
         backend=backend,
         compute=compute,
@@ -307,6 +349,15 @@ def submit(
     return _started(prepare(request, store, say), store, say)
 
 
+def _of_its_own(**given: object) -> None:
+    """Refuse options of a script for a job that is made already."""
+    if names := [name for name, value in given.items() if value]:
+        raise UsageError(
+            f"{', '.join(names)}: a job of azure-ai-ml has these of its own",
+            "say it where the job is made, or use submit_job",
+        )
+
+
 def _started(prepared: Prepared, store: Store, say: Callable[[str, str], None]) -> Run:
     row, gone = accept(prepared, store)
     try:
@@ -321,7 +372,7 @@ def _silent(_kind: str, _text: str) -> None:
 
 
 def submit_job(
-    job: Job | str | Path,
+    job: Job | str | Path | object,
     sets: Mapping[str, str] | None = None,
     *,
     backend: str | None = None,
@@ -342,7 +393,8 @@ def submit_job(
     """Submit a job (a command, pipeline or sweep) and return as soon as its run is accepted; see `submit` for one elsewhere.
 
     Args:
-        job: a job file, `pipeline:NAME[@VERSION]` of a registered one, or what `Pipeline.to_job` gives.
+        job: a job file, `pipeline:NAME[@VERSION]` of a registered one, what `Pipeline.to_job` gives, or a job that was
+            made with azure-ai-ml: what `command()` or a function with `@dsl.pipeline` returns.
         sets: other values than the file's: dotted key → value, as `--set` takes them.
         config: the file to take instead of the project's runner.yaml.
         force_rerun: let every step run, whatever ran before. begin_at: take over what the last run of it did before this

@@ -105,6 +105,12 @@ def direct_argv(argv: Sequence[str]) -> list[str]:
     return command
 
 
+def interpreted(argv: Sequence[str]) -> list[str]:
+    """The command with its interpreter in front, the first of those that the bootstrapper would look for."""
+    command: list[str] = _module().command_for(list(argv))
+    return command
+
+
 @cache
 def _module() -> ModuleType:
     import importlib.util

@@ -215,9 +215,9 @@ def copy_canceled(outcome: Outcome, by: str) -> Outcome:
     )  # fmt: skip
 
 
-def start_failed(error: str) -> Outcome:
-    """Row E1: the engine could not start it."""
-    return Outcome(Reason.START_FAILED, 125, f"the engine could not start it: {error}", origin=Origin.EXECUTOR)
+def start_failed(error: str, who: str = "the engine") -> Outcome:
+    """Row E1: the engine, or the service elsewhere, could not start it."""
+    return Outcome(Reason.START_FAILED, 125, f"{who} could not start it: {error}", origin=Origin.EXECUTOR)
 
 
 def image_unavailable(error: str, *, retryable: bool) -> Outcome:

@@ -35,7 +35,7 @@ ROWS = (
     ("",),  # `runner` itself: the public names, and where each is
     ("pipeline",),
     ("api",),
-    ("steplogs",),
+    ("steplogs", "export"),
     ("cleanup", "diagnosis", "logs", "submission", "why"),
     ("supervisor", "registered"),
     ("engine", "environments"),

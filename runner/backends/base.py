@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Handle = str
 
+LEFT = "outputs were left on the service"
+"""How a warning of `finish` begins that says so: `PlanBackend.download` brings them."""
+
 
 class Phase(StrEnum):
     """How far a task has come, as the backend sees it."""
@@ -259,6 +262,13 @@ class PlanBackend(Backend, Protocol):
 
     def registry(self) -> str | None:
         """The host of the registry that belongs to the workspace, for images that no setting sends elsewhere."""
+
+    def download(self, handle: Handle, names: Collection[str], target: Path) -> tuple[list[str], list[str]]:
+        """Bring what was left there: named outputs, and `outputs` and `logs` where these are meant, each as a folder of
+        `target`. Returns the names of those that were there, and warnings."""
+
+    def handle_of(self, key: str, path: str | None) -> Handle:
+        """What a task, or a step (its path in the plan) of one, is called here, long after it ended and was removed."""
 
     def steps(self, handle: Handle) -> Mapping[str, Handle]:
         """The steps of the whole that the service has begun or decided about: name in the plan → handle. Of a sweep also its

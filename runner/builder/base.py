@@ -26,6 +26,8 @@ SUITE = "bookworm"
 MADE = f"localhost/runner-debian:{SUITE}"
 """The name of the default base where it was made here."""
 
+USER, PYTHON = "1000:1000", "/usr/bin/python3"
+"""Whom scripts run as on the default base, and the Python that is added to it."""
 _CREATED = "2023-06-10T00:00:00Z"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

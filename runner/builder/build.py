@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from runner.assets import asset
 from runner.builder.recipe import Content, content, content_tag, lock_path
-from runner.errors import BuildError, UsageError
+from runner.errors import BuildError, SpecError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -149,6 +149,37 @@ def write_dockerfile(libs: Path, folder: Path, *, options: Options | None = None
             )  # fmt: skip
     finally:
         engine.close()
+
+
+def write_locked(libs: Path, folder: Path) -> tuple[Path, ...]:
+    """As `write_dockerfile`, by the lock alone and without an engine, for an image on Debian's own base.
+
+    Raises:
+        SpecError: there is no lock, the libs file has moved on from it, or it names a base of its own, which only an engine
+            could look into.
+        BuildError, ConflictError: as `write_dockerfile`.
+    """
+    from runner.builder import base, resolve
+    from runner.builder.eject.eject import System, eject
+    from runner.builder.session import ca_bundle
+    from runner.builder.verify import named
+    from runner.spec import lock as locks
+    from runner.spec.libs import load
+
+    found, path = load(libs), lock_path(libs)
+    raw = locks.read_bytes(path)
+    if raw is None:
+        raise SpecError(
+            "there is no lock yet, and only an engine can make it", "build it once where Docker is", file=str(path)
+        )
+    lock = locks.parse(raw, str(path))
+    if moved := resolve.moved_on(lock, found):
+        raise SpecError(f"{libs.name} has moved on from it", *moved, "build it once where Docker is", file=str(path))
+    if lock.base.reference not in {base.DEFAULT, base.MADE} or not lock.python:
+        raise SpecError(f"{lock.base.reference} is a base that only an engine can look into", file=str(path))
+    declared = [named(each, found, lock) for each in found.declared]
+    system = System(base.USER, base.PYTHON, lock.python)
+    return eject(found, lock, folder, system=system, declared=declared, ca_bundle=ca_bundle(found.ca_bundle))
 
 
 def _check_secrets(names: tuple[str, ...]) -> None:

@@ -35,6 +35,7 @@ _COMMANDS = {
     "why": "reuse:why",
     "resume": "reuse:resume",
     "graph": "graph:graph",
+    "export": "export:export",
     "open": "elsewhere:open_",
     "cancel": "runs:cancel",
     "download": "runs:download",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runner import console
+from runner.cli import pipeline_there, workspaces
+from runner.cli.pipeline_there import Named
 
 if TYPE_CHECKING:
     from runner.job import Job
@@ -23,8 +25,16 @@ def register(
     name: Annotated[str, typer.Option(metavar="NAME", help="What to call it.")],
     description: Annotated[str, typer.Option(metavar="TEXT", help="A note (default: the job's).")] = "",
     backend: Annotated[
-        str | None, typer.Option(metavar="B", help="Where it is to run: docker keeps images by their ids.")
+        str | None,
+        typer.Option(metavar="B", help="docker keeps images by their ids; azureml makes a component of the workspace."),
     ] = None,
+    registry: Annotated[
+        str | None, typer.Option(metavar="HOST[/PATH]", help="On Azure: where images of libs files are.")
+    ] = None,
+    workspace: Annotated[str | None, workspaces.WORKSPACE] = None,
+    resource_group: Annotated[str | None, workspaces.RESOURCE_GROUP] = None,
+    subscription: Annotated[str | None, workspaces.SUBSCRIPTION] = None,
+    auth: Annotated[str | None, workspaces.AUTH] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Instead of runner.yaml.")] = None,
     json: Annotated[bool, _JSON] = False,
 ) -> None:
@@ -34,8 +44,13 @@ def register(
     from runner.submission.job import loaded
     from runner.submission.pinning import pinning
 
+    asked = workspaces.said(workspace, resource_group, subscription, auth)
     store = Store()
     found, settings = loaded(Path(job), [], store, os.environ, config)
+    if backend == "azureml":
+        pipeline_there.register(found, settings, Named(name, description, registry), asked, json=json)
+        return
+    pipeline_there.refuse(asked, registry)
     pin = pinning(settings, backend, store, console.say)
     done = registered.register(store, found, name, description=description, pin=pin)
     for note in done.notes:
@@ -47,10 +62,23 @@ def register(
     console.say("", f"run it: runner submit pipeline:{done.row.name}")
 
 
-def list_(json: Annotated[bool, _JSON] = False) -> None:
+def list_(
+    *,
+    backend: Annotated[str | None, typer.Option(metavar="B", help="azureml: those of the workspace.")] = None,
+    workspace: Annotated[str | None, workspaces.WORKSPACE] = None,
+    resource_group: Annotated[str | None, workspaces.RESOURCE_GROUP] = None,
+    subscription: Annotated[str | None, workspaces.SUBSCRIPTION] = None,
+    auth: Annotated[str | None, workspaces.AUTH] = None,
+    json: Annotated[bool, _JSON] = False,
+) -> None:
     """The newest version of each registered pipeline."""
     from runner.store import Store
 
+    asked = workspaces.said(workspace, resource_group, subscription, auth)
+    if backend == "azureml":
+        pipeline_there.show_all(asked, json=json)
+        return
+    pipeline_there.refuse(asked)
     rows = Store().pipelines()
     if json:
         console.result_json([row.to_json() for row in rows])
@@ -66,12 +94,23 @@ def list_(json: Annotated[bool, _JSON] = False) -> None:
 
 def show(
     pipeline: Annotated[str, typer.Argument(metavar="NAME[@V]", help="A registered pipeline.")],
+    *,
+    backend: Annotated[str | None, typer.Option(metavar="B", help="azureml: one of the workspace.")] = None,
+    workspace: Annotated[str | None, workspaces.WORKSPACE] = None,
+    resource_group: Annotated[str | None, workspaces.RESOURCE_GROUP] = None,
+    subscription: Annotated[str | None, workspaces.SUBSCRIPTION] = None,
+    auth: Annotated[str | None, workspaces.AUTH] = None,
     json: Annotated[bool, _JSON] = False,
 ) -> None:
     """The inputs of a registered pipeline, its outputs and its versions."""
     from runner import registered
     from runner.store import Store
 
+    asked = workspaces.said(workspace, resource_group, subscription, auth)
+    if backend == "azureml":
+        pipeline_there.show(pipeline, asked, json=json)
+        return
+    pipeline_there.refuse(asked)
     store = Store()
     row = registered.find(store, pipeline)
     job = registered.load(store, f"{row.name}@{row.version}")

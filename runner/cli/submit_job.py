@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner import console
+from runner.cli import workspaces
 from runner.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
+    from runner.job import Job
+    from runner.spec.config import Config
     from runner.store import Store
     from runner.submission.accepting import Prepared
 
@@ -88,9 +91,9 @@ def refuse_options_of_jobs(given: Mapping[str, object]) -> None:
 
 def prepared(target: str, named: Named, changes: Changes, store: Store, *, build: bool) -> Prepared:
     """Everything decided of a job file or registered pipeline."""
-    from runner.submission.job import JobRequest, loaded, prepare
+    from runner.submission.job import JobRequest, prepare
 
-    job, config = loaded(target, changes.sets, store, os.environ, changes.config)
+    job, config = _loaded(target, named, changes, store)
     request = JobRequest(
         job,
         config,
@@ -108,3 +111,20 @@ def prepared(target: str, named: Named, changes: Changes, store: Store, *, build
         begin_at=changes.begin_at,
     )
     return prepare(request, store, console.say, build=build)
+
+
+def _loaded(target: str, named: Named, changes: Changes, store: Store) -> tuple[Job, Config]:
+    """The job, and the settings that hold where it is. A pipeline that is not registered here may be so in the workspace."""
+    from runner.submission.job import loaded
+
+    away = named.backend == "azureml" or (named.backend is None and named.compute not in {None, "local"})
+    name = target.removeprefix(_REGISTERED).partition("@")[0]
+    if not away or not target.startswith(_REGISTERED) or store.pipelines(name):
+        return loaded(target, changes.sets, store, os.environ, changes.config)
+    from runner.backends.azureml import components
+    from runner.spec import config as configuration
+
+    asked = dict(named.target) if named.target else None
+    with workspaces.opened(asked, changes.config) as (arm, found):
+        pipeline = components.find(arm, found.target, target)
+    return components.job(pipeline, changes.sets), configuration.load(Path.cwd(), os.environ, changes.config)

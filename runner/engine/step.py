@@ -234,7 +234,8 @@ class StepDriver:
         except ImageError as error:
             return self._fail_early(verdict.image_unavailable(str(error), retryable=error.retryable))
         except RunnerError as error:
-            return self._fail_early(verdict.start_failed(str(error)))
+            who = "the service" if self._remote else "the engine"
+            return self._fail_early(verdict.start_failed(str(error), who))
         except OSError as error:
             if error.errno in _PASSING:
                 raise

@@ -124,7 +124,7 @@ class WholeDriver:
         self._look(self._handle)
         soonest = self._drive()
         if self._over and not self._running:
-            self._backend.finish(self._handle)
+            self._finish(self._handle)
             return self._decide(self._verdict(self._handle))
         return soonest
 
@@ -149,7 +149,7 @@ class WholeDriver:
             except ImageError as error:
                 return self._decide(verdict.image_unavailable(str(error), retryable=error.retryable))
             except RunnerError as error:
-                return self._decide(verdict.start_failed(str(error)))
+                return self._decide(verdict.start_failed(str(error), "the service"))
         self._store.set_handle(self._run, _NUMBER, self._handle)
         self._backend.watch(task, self._handle)
         return 0.0
@@ -352,9 +352,19 @@ class WholeDriver:
         told = seen.platform.message if seen.platform is not None else None
         if self._canceled_step is not None and status != "Canceled" and not told:
             return verdict.step_canceled(*self._canceled_step)
-        if status == "Completed" and not self._progress.left:
+        # Of a sweep its step has judged by its trials, of which some may have failed or been stopped.
+        if (status == "Completed" or self._run.kind == "sweep") and not self._progress.left:
             return Outcome(Reason.COMPLETED, 0, started=seen.started, finished=seen.finished)
         return verdict.judge(seen, None, verdict.Intent())
+
+    def _finish(self, handle: Handle) -> None:
+        """Nothing of the whole itself is kept here, so what cannot be had of it is no loss; it may be forgotten there."""
+        try:
+            self._backend.finish(handle)
+        except UnavailableError:
+            raise
+        except RunnerError:
+            return
 
     def _decide(self, outcome: Outcome) -> float:
         """The end is known, and stands whatever happens to us while the whole is freed."""

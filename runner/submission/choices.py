@@ -89,6 +89,19 @@ def check_vaulted(vaulted: Mapping[str, str], backend: Backend) -> None:
         )
 
 
+def check_registry(registry: str | None, backend: Backend) -> None:
+    """Refuse a registry to push to where nothing is pushed.
+
+    Raises:
+        UsageError: naming it.
+    """
+    if registry is not None and not backend.capabilities.remote:
+        raise UsageError(
+            f"--registry {registry}: backend {backend.name} runs images of this machine's engine and pushes none",
+            "leave it out; to push an image: runner push",
+        )
+
+
 def check_limits(step: Step) -> None:
     """Refuse limits that no backend could keep.
 

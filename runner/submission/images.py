@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner import environments
-from runner.errors import UnavailableError, UsageError
+from runner.errors import SpecError, UnavailableError, UsageError
 from runner.snapshot import too_wide
 from runner.spec import names
 
@@ -43,12 +43,14 @@ class Pushing:
     """Where images go, and whether anything is built and sent at all.
 
     registry: HOST[/PATH] that was asked for; else libs.yaml, RUNNER_REGISTRY, runner.yaml, and what `default` tells.
-    config: the settings that hold where the job is. build: False: nothing is built, sent, or asked over a network.
+    config: the settings that hold where the job is. contexts: where Dockerfiles are written that the service is to build
+    itself, when there is no engine here. build: False: nothing is built, sent, or asked over a network.
     """
 
     registry: str | None
     default: Callable[[], str | None]
     config: Config
+    contexts: Path
     say: Say
     build: bool
 
@@ -153,11 +155,7 @@ def _of_libs(libs: Path | None, pushing: Pushing) -> Environs:
     try:
         engine = connect()
     except UnavailableError as error:
-        raise UnavailableError(
-            f"the image of {shown} is built by an engine of this machine, and none answers: {error.message}",
-            "start Docker; or name an image that is in a registry: --image REF, environment: {image: REF}",
-            "or an environment of the workspace: environment: azureml:NAME@latest",
-        ) from None
+        return _built_there(path, tag, shown, pushing, error)
     try:
         built = build_image(path, options=Options(progress=pushing.say, publish=False, platform=PLATFORM))
         # The lock may be new, and with it the name.
@@ -167,6 +165,25 @@ def _of_libs(libs: Path | None, pushing: Pushing) -> Environs:
         return Environs({"image": _pushed(engine, there, where, pushing)}, shown)
     finally:
         engine.close()
+
+
+def _built_there(libs: Path, tag: str, shown: str, pushing: Pushing, missing: UnavailableError) -> Environs:
+    """Without an engine: the lock as a Dockerfile with its context, which the service builds."""
+    from runner.builder import write_locked
+
+    folder = pushing.contexts / tag.rpartition(":")[2]
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_locked(libs, folder)
+    except (SpecError, OSError) as error:
+        raise UnavailableError(
+            f"the image of {shown} is built by an engine of this machine, and none answers: {missing.message}",
+            "start Docker; or name an image that is in a registry: --image REF, environment: {image: REF}",
+            "or an environment of the workspace: environment: azureml:NAME@latest",
+            f"nor can the service build it: {error}",
+        ) from None
+    pushing.say("image", f"no engine here: the service itself builds the image of {shown} ({folder})")
+    return Environs({"build": {"path": str(folder), "dockerfile_path": "Dockerfile"}}, shown)
 
 
 def _of_engine(reference: str, pushing: Pushing) -> Environs:

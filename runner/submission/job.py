@@ -15,11 +15,19 @@ from runner.errors import SpecError, UsageError
 from runner.job import DataType, Graph, Job, Mode, Sweep
 from runner.model import Step
 from runner.plan import Plan, PlanStep, Pool
+from runner.spec import azureobject, names
 from runner.spec import config as configuration
-from runner.spec import names
 from runner.submission import elsewhere, images, refusing
 from runner.submission.accepting import WHOLE, CodeFolder, Prepared
-from runner.submission.choices import Asked, check_arguments, check_limits, check_vaulted, choose_backend, opened
+from runner.submission.choices import (
+    Asked,
+    check_arguments,
+    check_limits,
+    check_registry,
+    check_vaulted,
+    choose_backend,
+    opened,
+)
 from runner.submission.resuming import begun_at
 from runner.submission.settling import Settled, settle
 
@@ -65,7 +73,7 @@ class JobRequest:
 
 
 def loaded(
-    job: Job | str | Path,
+    job: Job | str | Path | object,
     sets: Sequence[tuple[str, str]],
     store: Store,
     environ: Mapping[str, str],
@@ -74,7 +82,8 @@ def loaded(
     """A job with other values, and the settings that hold where it is.
 
     Args:
-        job: one that is there already; a file; or `pipeline:NAME[@VERSION]`, which was registered.
+        job: one that is there already; a file; `pipeline:NAME[@VERSION]`, which was registered; or one that was made
+            with azure-ai-ml.
         sets: dotted key → value as typed.
         config: the file to take instead of the project's runner.yaml.
 
@@ -85,11 +94,14 @@ def loaded(
         if sets:
             raise UsageError("a job made in Python takes no --set", "give the values where it is made")
         return job, configuration.load(job.file.parent if job.file else Path.cwd(), environ, config)
+    if azureobject.is_one(job):
+        settings = configuration.load(Path.cwd(), environ, config)
+        return azureobject.read(job, sets, lambda reference: names.component(settings, reference)), settings
     if str(job).startswith(registered.PREFIX):
         return registered.load(store, str(job), sets), configuration.load(Path.cwd(), environ, config)
     from runner.spec.job import load
 
-    path = Path(job)
+    path = Path(str(job))
     settings = configuration.load(path.absolute().parent, environ, config)
     return load(path, sets, components=lambda reference: names.component(settings, reference)), settings
 
@@ -111,6 +123,7 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
             if not remote or "has no effect" not in warning:
                 say("note", warning)
         check_vaulted(request.vaulted, backend)
+        check_registry(request.registry, backend)
         found, settled = _settled(request, backend)
         make = _steps_elsewhere if remote else _steps
         steps = make(request, settled, backend, store, say, build=build)
@@ -217,7 +230,9 @@ def _steps_elsewhere(
 ) -> _Steps:
     """Build, push, read: each thing once. Data stays where it is; what is of this machine is uploaded with the job."""
     taken = _codes(settled, store, say)
-    pushing = images.Pushing(request.registry, images.registry_of(backend), request.config, say, build)
+    pushing = images.Pushing(
+        request.registry, images.registry_of(backend), request.config, store.cache / "contexts", say, build
+    )
     ours = [each for each in settled if each.draft.foreign is None]
     wanted = [images.stays(each.environment, request.config, say) for each in ours]
     if build:

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 
 def pinning(config: Config, backend: str | None, store: Store, say: Say) -> Pin:
-    """From an environment to the same by its image's id, pulled or built now; for a backend without images as it is.
+    """From an environment to the same by its image's id, pulled or built now; for a backend without images, or
+    elsewhere, as it is.
 
     Raises:
         RunnerError: from the function too: what is named cannot be had.
     """
     opened = open_backend(choose_backend(backend, None, say), store)
-    images = opened.capabilities.images
+    images = opened.capabilities.images and not opened.capabilities.remote
     opened.close()
 
     def lookup(name: str) -> Environment | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner import reuse
-from runner.errors import ConflictError, NotFoundError, UsageError
+from runner.errors import CapabilityError, ConflictError, NotFoundError, UsageError
 from runner.model import Status
 from runner.snapshot import Snapshot
 from runner.submission.accepting import CodeFolder, Prepared
@@ -31,8 +31,14 @@ def resumed(store: Store, run: RunRow, from_step: str | None, secrets: Mapping[s
         ConflictError: it has not ended, or there is nothing to run.
         NotFoundError: it has no such step.
         UsageError: it is no pipeline, or the value of a secret is missing.
+        CapabilityError: it ran elsewhere, where only what that service itself kept can be taken over.
     """
     run = store.root_of(run)
+    if store.folder(run.name).read_target() is not None:
+        raise CapabilityError(
+            f"{run.name} ran on {run.backend}, which takes nothing over from an earlier run that runner names",
+            "submit it again: it reuses steps by itself that are deterministic and have not changed",
+        )
     if not run.composed:
         raise UsageError(
             f"{run.name} is one script, and has no steps to go on from", "submit it again: runner submit SCRIPT"

@@ -20,7 +20,15 @@ from runner.model import Limits, Remote, RetryPolicy, Step
 from runner.spec import config as configuration
 from runner.submission import elsewhere, images
 from runner.submission.accepting import WHOLE, CodeFolder, Prepared, render
-from runner.submission.choices import Asked, check_arguments, check_limits, check_vaulted, choose_backend, opened
+from runner.submission.choices import (
+    Asked,
+    check_arguments,
+    check_limits,
+    check_registry,
+    check_vaulted,
+    choose_backend,
+    opened,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +88,7 @@ def prepare(request: Request, store: Store, say: Say, *, build: bool = True) -> 
     backend, target = opened(asked, store, say)
     try:
         check_vaulted(request.vaulted, backend)
+        check_registry(request.registry, backend)
         can = backend.capabilities
         step = Step(
             name=script.stem,
@@ -101,7 +110,7 @@ def prepare(request: Request, store: Store, say: Say, *, build: bool = True) -> 
         for note in taken.notes:
             say("note", note)
         making = _Making(request, script, backend, say, build)
-        step, image_names = making.elsewhere(step) if can.remote else making.here(step, store)
+        step, image_names = making.elsewhere(step, store) if can.remote else making.here(step, store)
     finally:
         backend.close()
     experiment = request.experiment or root.name or "default"
@@ -136,11 +145,13 @@ class _Making:
             render(self.backend, step, store, self.request.name)
         return step, {image.id: image.name}
 
-    def elsewhere(self, step: Step) -> tuple[Step, dict[str, str]]:
+    def elsewhere(self, step: Step, store: Store) -> tuple[Step, dict[str, str]]:
         """For a backend elsewhere."""
         request = self.request
         config = configuration.load(self.script.parent, os.environ)
-        pushing = images.Pushing(request.registry, images.registry_of(self.backend), config, self.say, self.build)
+        pushing = images.Pushing(
+            request.registry, images.registry_of(self.backend), config, store.cache / "contexts", self.say, self.build
+        )
         wanted = self._wanted()
         remote = Remote(
             wanted.reference if wanted else None,

@@ -177,7 +177,7 @@ def test_outputs_that_are_too_large_stay_there_until_asked_for(bench: Bench, mon
     handle = bench.backend.submit(task)
     outcome = bench.outcome(task, handle)
     assert outcome.reason is Reason.COMPLETED
-    assert "left on Azure ML" in outcome.warnings[0]
+    assert "left on the service" in outcome.warnings[0]
     assert (task.box.work / "outputs" / "small").read_text() == "s"
     assert not (task.box.outputs / "model" / "m").exists()
     found, warnings = bench.open().download(handle, ["model", "outputs"], bench.tmp / "down")

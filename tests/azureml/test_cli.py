@@ -149,33 +149,17 @@ def _children(emulator: Emulator, whole: str) -> list[dict[str, object]]:
         backend.close()
 
 
-def test_the_doctor_of_azure(azure: Cli, emulator: Emulator) -> None:
-    found = {each["name"]: each for each in azure("doctor", *HERE, "--json").json}
-    assert [name for name, each in found.items() if not each["ok"]] == ["registry"]
+def test_the_doctor_of_azure(azure: Cli) -> None:
+    done = azure("doctor", *HERE, "--json")
+    assert done.code == 0, done.err
+    found = {each["name"]: each for each in done.json}
+    assert list(found) == ["azure extra", "workspace", "sign-in", "access", "computes", "registry"]
+    assert [name for name, each in found.items() if not each["ok"]] == []
     assert "cpu-cluster, defaultcompute can take jobs" in found["computes"]["text"]
-    command = found["registry"]["fix"].split()
-    assert command[:4] == ["az", "role", "assignment", "create"]
-    principal, scope = (command[command.index(option) + 1] for option in ("--assignee-object-id", "--scope"))
-    _grant(emulator, principal, scope)
-    done = azure("doctor", *HERE)
-    assert done.code == 0, done.out
-    assert "registry          emuregistry.azurecr.io: by the compute's identity" in done.out
-
-
-def _grant(emulator: Emulator, principal: str, scope: str) -> None:
-    """What the command that the doctor printed does."""
-    from runner.backends.azureml.credential import Tokens
-    from runner.backends.azureml.rest import Rest
-
-    rest = Rest(Tokens("default"))
-    role = "/providers/Microsoft.Authorization/roleDefinitions/7f951dda-4ed3-4680-a7ca-43fe172d538d"
-    body = {"properties": {"roleDefinitionId": role, "principalId": principal}}
-    place = f"https://management.azure.com{scope}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
-    try:
-        rest.ask("PUT", place, "a role", body=body, query={"api-version": "2022-04-01"})
-    finally:
-        rest.close()
-    assert emulator.requests("roleAssignments", "PUT")
+    assert "emuregistry.azurecr.io: by the" in found["registry"]["text"]
+    elsewhere = azure("doctor", *HERE, "--json", env={"RUNNER_REGISTRY": "other.azurecr.io/team"}).json
+    assert not elsewhere[-1]["ok"]
+    assert "az role assignment create" in elsewhere[-1]["fix"]
 
 
 @pytest.mark.parametrize(
@@ -225,6 +209,9 @@ def test_options_of_a_workspace_are_no_silent_no_ops(azure: Cli) -> None:
     done = azure("submit", "hello.sh", "--backend", "process", "--workspace", "emu-ws")
     assert done.code == 2
     assert "a workspace is Azure ML's" in done.err
+    done = azure("submit", "hello.sh", "--backend", "process", "--registry", "registry.example.com")
+    assert done.code == 2
+    assert "pushes none" in done.err
     done = azure("list", "--workspace", "emu-ws")
     assert done.code == 2
     assert "--backend azureml" in done.err
@@ -265,3 +252,50 @@ def test_only_submit_pays_for_the_sdk(azure: Cli, pulled: str) -> None:
     ):
         found = loaded(azure, *argv)
         assert found.isdisjoint({"azure", "urllib3", "msal"}), argv
+
+
+@pytest.mark.docker
+def test_a_pipeline_registered_in_the_workspace_is_invoked(azure: Cli, pulled: str, tmp_path: Path) -> None:
+    name = f"say_{uuid.uuid4().hex[:8]}"
+    (azure.cwd / "say.yml").write_text(
+        f"""
+type: pipeline
+description: Says a word.
+inputs: {{word: hi, times: 2}}
+jobs:
+  one:
+    command: echo ${{{{inputs.w}}}} ${{{{inputs.n}}}}
+    environment: {{image: {pulled}}}
+    inputs: {{w: "${{{{parent.inputs.word}}}}", n: "${{{{parent.inputs.times}}}}"}}
+"""
+    )
+    done = azure("pipeline", "register", "say.yml", "--name", name, *HERE)
+    assert done.code == 0, done.err
+    assert done.out == f"{name}@1\n"
+    there = other_machine(azure, tmp_path / "other")
+    assert name in [each["name"] for each in there("pipeline", "list", *HERE, "--json").json]
+    shown = there("pipeline", "show", name, *HERE)
+    assert "Says a word." in shown.out
+    assert "word  string  hi" in shown.out
+    assert azure("pipeline", "list", "--json").json == [], "this machine's own are another matter"
+    wrong = there("submit", f"pipeline:{name}", *HERE, "--set", "inputs.wrd=yo")
+    assert wrong.code == 2
+    assert "inputs.word" in wrong.err
+    run = there("submit", f"pipeline:{name}", "--compute", "cpu-cluster", "--set", "inputs.word=yo", "--wait")
+    assert run.code == 0, run.err
+    assert azure("pipeline", "show", name[:-1], *HERE).code == 4
+    bad = azure("pipeline", "register", "say.yml", "--name", "Say-It", *HERE)
+    assert bad.code == 2
+    assert "such as say_it" in bad.err
+
+
+def test_a_job_is_exported(azure: Cli) -> None:
+    done = azure("export", "pipe.yml", "--to", "azureml", "-o", "out.yml", "--set", "settings.force_rerun=true")
+    assert done.code == 0, done.err
+    assert done.out == ""
+    assert "az ml job create -f out.yml" in done.err
+    written = (azure.cwd / "out.yml").read_text()
+    assert "default_compute: azureml:cpu-cluster" in written
+    assert azure("export", "pipe.yml", "--to", "azureml").out.startswith("$schema: ")
+    assert azure("export", "pipe.yml", "--to", "gcp").code == 2
+    assert azure("export", "pipe.yml", "--to", "azureml", "-o", "no/such/folder/x.yml").code == 5

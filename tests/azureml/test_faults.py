@@ -80,6 +80,20 @@ def test_what_passes_is_waited_for(bench: Bench, rule: dict[str, Any]) -> None:
     assert all(hits), "the fault was never met"
 
 
+def test_a_service_that_asks_for_rest_gets_it(bench: Bench) -> None:
+    task = bench.task(_SLOW.format(count=60))
+    handle = bench.backend.submit(task)
+    bench.until(handle, Phase.RUNNING)
+    bench.emulator.admin.fault(path="batchrundata", status=429, retry_after="8")
+    assert "left alone" in told(bench, handle)
+    before, since = len(bench.emulator.requests("batchrundata")), time.monotonic()
+    while time.monotonic() < since + 4:
+        bench.backend.wait(0.2)
+    assert len(bench.emulator.requests("batchrundata")) == before
+    assert patient(bench, task, handle).reason is Reason.COMPLETED
+    assert task.log.read_bytes() == expected(60)
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("how", [{"reset": True}, {"status": 500}, {"status": 429, "retry_after": "1"}], ids=str)
 def test_a_lost_answer_to_the_submit_makes_no_second_job(bench: Bench, when: str, how: dict[str, Any]) -> None:
@@ -150,7 +164,14 @@ def test_a_sign_in_that_runs_out_is_waited_for(bench: Bench, monkeypatch: pytest
 
 def test_a_host_that_is_not_azures_gets_no_token(emulator: Emulator) -> None:
     rest = Rest(credential.Tokens("default"))
-    for url in ("https://example.org/x", "http://management.azure.com/x", "https://azure.com.example.org/x"):
+    for url in (
+        "https://example.org/x",
+        "http://management.azure.com/x",
+        "https://management.azure.com.example.org/x",
+        "https://management.azure.com@example.org/x",
+        "https://mine.cloudapp.azure.com/x",
+        "https://me.azureml.ms/x",
+    ):
         with pytest.raises(BackendError, match="gets no token"):
             rest.ask("GET", url, "it")
     rest.close()
@@ -178,10 +199,10 @@ def test_a_bundle_that_is_none_is_named(emulator: Emulator, monkeypatch: pytest.
 def test_no_proxy_is_heeded(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     credential.Tokens("default").get()
     for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "loopback.azure.com,.example.org")
+        monkeypatch.setenv(name, "loopback.api.azureml.ms,.example.org")
     rest = Rest(credential.Tokens("default"), patience_s=0.1)
     with pytest.raises(UnavailableError, match=r"(?i)resol|name or service"):
-        rest.ask("GET", "https://loopback.azure.com/x", "it")
+        rest.ask("GET", "https://loopback.api.azureml.ms/x", "it")
     rest.close()
 
 

@@ -250,6 +250,13 @@ def test_what_only_azure_knows_is_passed_on(tmp_path: Path) -> None:
     assert job.jobs["score"].type == "parallel"
 
 
+def test_a_registered_pipeline_runs_on_the_compute_of_the_whole(tmp_path: Path) -> None:
+    remote = Remote(foreign={"type": "pipeline", "component": "azureml:say:1"}, compute="gpu")
+    made = document(whole(tmp_path, [member(tmp_path, "say", [], remote=remote)]))
+    assert "compute" not in made["jobs"]["say"], "azure-ai-ml takes none there"
+    assert made["settings"]["default_compute"] == "azureml:gpu"
+
+
 def test_names_of_nodes_are_azures_and_differ(tmp_path: Path) -> None:
     names = ["a", "A", "a.b", "a_b", "1x", "größe", "-"]
     found = node_names(Whole(tuple(member(tmp_path, name, ["a.py"]) for name in names)))

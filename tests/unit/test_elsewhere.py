@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner.errors import CapabilityError, SpecError, UsageError
-from runner.model import Limits, Remote, RetryPolicy
+from runner.api import Run
+from runner.errors import CapabilityError, SpecError, UnavailableError, UsageError
+from runner.job import Environment
+from runner.model import Limits, Outcome, Reason, Remote, RetryPolicy, Status, Step
+from runner.plan import Plan, PlanStep
 from runner.spec import config as configuration
 from runner.store import Store
 from runner.submission import accepting, choices, images
 from runner.submission.accepting import preview
 from runner.submission.job import JobRequest, loaded
 from runner.submission.job import prepare as prepare_job
+from runner.submission.resuming import resumed
 from runner.submission.script import Request, prepare
-from tests.plans import PlanMemoryBackend
+from tests.plans import PlanMemoryBackend, accept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from runner.store import RunRow
     from runner.submission.accepting import Prepared
 
 BACKEND = "elsewhere"
@@ -309,9 +317,132 @@ def test_who_says_where_images_go(
         raise AssertionError("a preview asks nobody")
 
     config = configuration.load(work, {})
-    pushing = images.Pushing(registry, asked, config, lambda _kind, _text: None, build=False)
-    from runner.job import Environment
-
+    pushing = images.Pushing(registry, asked, config, work / "contexts", lambda _kind, _text: None, build=False)
     found = images.resolve_all([Environment(libs=work / "libs.yaml")], pushing)[0].member
     assert isinstance(found, dict)
     assert found["image"].startswith(expected)
+
+
+LOCK = """{
+  "version": 1, "platform": "linux/amd64", "python": "3.11.2", "r": "",
+  "base": {"reference": "localhost/runner-debian:bookworm", "id": "sha256:{id}", "recipe": "5c81f4cb14316642"},
+  "declared": {"apt": ["jq"]},
+  "packages": [
+    {"kind": "apt", "name": "bash", "version": "5.2.15-2+b13", "stage": "base"},
+    {"kind": "apt", "name": "python3", "version": "3.11.2-1+b1", "stage": "python"},
+    {"kind": "apt", "name": "jq", "version": "1.6-2.1", "stage": "apt"}
+  ]
+}
+"""
+
+
+def test_without_an_engine_the_service_builds_what_the_lock_says(
+    work: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is all that is needed, where its base is Debian's own; without a lock every way out is told."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{work}/nobody.sock")
+    said: list[tuple[str, str]] = []
+    config = configuration.load(work, {})
+    pushing = images.Pushing(
+        "r.example.com", lambda: None, config, work / "ctx", lambda *line: said.append(line), build=True
+    )
+    (work / "libs.yaml").write_text("name: mine\napt: [jq]\n")
+    wanted = [Environment(libs=work / "libs.yaml")]
+    with pytest.raises(UnavailableError, match="none answers") as caught:
+        images.resolve_all(wanted, pushing)
+    assert "there is no lock yet" in str(caught.value)
+    assert "--image" in str(caught.value)
+    (work / "libs.lock").write_text(LOCK.replace("{id}", "e9" * 32))
+    member = images.resolve_all(wanted, pushing)[0].member
+    assert isinstance(member, dict)
+    context = Path(member["build"]["path"])
+    assert "jq=1.6-2.1" in (context / "Dockerfile").read_text()
+    assert (context / "base" / "make.sh").is_file()
+    assert "itself builds the image of libs.yaml" in said[-1][1]
+    assert images.resolve_all(wanted, pushing)[0].member == member, "once more into the same folder"
+
+
+# -- accepted there -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gone() -> Iterator[tuple[int, int]]:
+    """(what tells a supervisor's end, what it holds)."""
+    read, held = os.pipe()
+    yield read, held
+    os.close(read)
+    with suppress(OSError):
+        os.close(held)
+
+
+def away(store: Store) -> RunRow:
+    """A run of a service elsewhere, which no supervisor drives."""
+    step = PlanStep("a", Step("a", ("true",), remote=Remote()))
+    row, lock = accept(store, Plan((step,)), backend="elsewhere")
+    os.close(lock)
+    store.folder(row.name).target.write_text("{}")
+    return row
+
+
+def test_submit_returns_once_the_service_has_the_run(home: Path, gone: tuple[int, int]) -> None:
+    store, said = Store(home), list[tuple[str, str]]()
+    row = away(store)
+    looked = threading.Event()
+
+    def service() -> None:
+        looked.wait(10)
+        other = Store(home)
+        other.begin_attempt(row, 1)
+        other.set_handle(row, 1, "job-1")
+        other.close()
+
+    def say(kind: str, text: str) -> None:
+        said.append((kind, text))
+        looked.set()
+
+    thread = threading.Thread(target=service)
+    thread.start()
+    accepting.handed_over(store, row, gone[0], say)
+    thread.join()
+    assert said[-1] == ("submit", "accepted as job-1")
+
+
+def test_a_supervisor_that_dies_while_it_submits_is_replaced(
+    home: Path, gone: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(home)
+    row = away(store)
+    os.close(gone[1])
+
+    def ended(store: Store, run: RunRow) -> None:
+        store.end(run, Outcome(Reason.START_FAILED, 125), attempts=0)
+
+    monkeypatch.setattr(accepting, "ensure", ended)
+    assert accepting.handed_over(store, row, gone[0], lambda *_: None).status is Status.FAILED
+
+
+def test_ctrl_c_while_it_is_on_its_way_leaves_a_run_that_goes_on(
+    home: Path, gone: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    store = Store(home)
+    row = away(store)
+    monkeypatch.setattr("runner.submission.accepting.select.select", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        accepting.handed_over(store, row, gone[0], lambda *_: None)
+    assert caught.value.args == (row.name,)
+    assert not store.get(row.name).status.terminal
+
+
+def test_a_step_elsewhere_is_neither_canceled_alone_nor_taken_over(home: Path) -> None:
+    store = Store(home)
+    row = away(store)
+    with pytest.raises(CapabilityError, match=f"runner cancel {row.name}"):
+        Run(store, f"{row.name}.a").cancel()
+    assert store.cancels(row) == {}
+    store.end_children(row, Outcome(Reason.COMPLETED, 0))
+    store.end(row, Outcome(Reason.COMPLETED, 0), attempts=0)
+    with pytest.raises(CapabilityError, match="submit it again"):
+        resumed(store, store.get(row.name), None, {})

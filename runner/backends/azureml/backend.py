@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 from runner.backends.azureml import secrets
 from runner.backends.azureml.blobs import Datastores
+from runner.backends.azureml.bring import unavailable
 from runner.backends.azureml.credential import Tokens
-from runner.backends.azureml.follow import Follower, shown, unavailable, unbrought
-from runner.backends.azureml.names import job_name, root_of, run_of
+from runner.backends.azureml.follow import Follower
+from runner.backends.azureml.names import child, job_name, root_of, run_of
 from runner.backends.azureml.outputs import Outputs
 from runner.backends.azureml.rest import Rest
 from runner.backends.azureml.service import Service
+from runner.backends.azureml.watched import shown, unfinished
 from runner.backends.base import Capabilities, Layout, Tried
 from runner.errors import BackendError, CapabilityError, NotFoundError, RunnerError, UnavailableError
 
@@ -179,12 +181,12 @@ class AzureMLBackend:
                     strange.append(handle)
                 continue
             if self._follower.problem is not None and not one.settled:
-                raise self._follower.problem
+                raise self._follower.problem.with_traceback(None)  # it is raised again and again
             found[handle] = shown(one)
             if one.guessed:
                 taken_up.append(handle)
         if taken_up:
-            found |= {handle: unbrought(seen) for handle, seen in self._asked(taken_up).items() if seen is not None}
+            found |= {handle: unfinished(seen) for handle, seen in self._asked(taken_up).items() if seen is not None}
         if strange:
             states = self._asked(strange)
             if missing := [handle for handle in strange if handle not in states]:
@@ -203,19 +205,19 @@ class AzureMLBackend:
         one = self._follower.known(handle)
         if one is None or one.task.whole is None:
             return {}
-        if one.steps is None:
-            try:
-                self._follower.look(one)
-            except NotFoundError:  # the run history does not know the job yet
-                return {}
-            except RunnerError as error:
-                raise unavailable(error) from None
-        return one.steps or {}
+        if one.parts is not None:
+            return one.parts.steps
+        try:
+            return self._follower.look(one).steps
+        except NotFoundError:  # the run history does not know the job yet
+            return {}
+        except RunnerError as error:
+            raise unavailable(error) from None
 
     def tried(self, handle: Handle) -> Tried:
         """What is known of its sweeps, as of when the newest of `steps` was asked for; see `PlanBackend.tried`."""
         one = self._follower.known(handle)
-        return Tried() if one is None else one.tried
+        return Tried() if one is None or one.parts is None else one.parts.tried
 
     def wait(self, timeout: float) -> None:
         """Return when something may have changed; logs are copied in the background."""
@@ -264,6 +266,20 @@ class AzureMLBackend:
             The names of those that were there; warnings.
         """
         return self.outputs.download(run_of(handle), names, target)
+
+    def handle_of(self, key: str, path: str | None) -> Handle:
+        """See `PlanBackend.handle_of`; a step is told by its display name.
+
+        Raises:
+            NotFoundError: the job has no such step.
+        """
+        root = job_name(key)
+        if path is None:
+            return root
+        for run in self.service.children(root):
+            if run.get("displayName") == path:
+                return child(root, str(run.get("runId")))
+        raise NotFoundError(f"the job {root} has no step {path}", "see it in the studio: runner open")
 
     def studio(self, handle: Handle) -> str:
         """The address of the job's page in the studio."""

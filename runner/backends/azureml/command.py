@@ -28,7 +28,7 @@ from runner.bootstrapper import direct_argv
 from runner.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from runner.backends.base import Task
 
@@ -97,7 +97,7 @@ def given(
     task: Task,
     *,
     upstream: Iterable[str] = (),
-    searched: Collection[str] = (),
+    searched: Iterable[str] = (),
     component: bool = False,
     native: bool = True,
     shared: bool = False,
@@ -121,7 +121,7 @@ def given(
     known |= {f"outputs.{name}" for name in task.outputs}
     known |= set(drawn.values()) if component else {f"search_space.{name}" for name in searched}
     sections = _Sections(frozenset(known), drawn)
-    inside, beside = _variables(task, native=native, shared=shared)
+    inside, beside = _variables(task, native=native, shared=shared or bool(searched))
     config = {
         "argv": _argv(task.argv, sections),
         "env": {name: sections.word(text) for name, text in inside.items()},

@@ -161,6 +161,11 @@ def _foreign(task: Task) -> dict[str, Any]:
     return {**body, "inputs": inputs, "outputs": {**body.get("outputs", {}), **_outputs(task)}}
 
 
+def _is_pipeline(task: Task) -> bool:
+    """Whether it is a pipeline that is registered in the workspace."""
+    return task.remote is not None and (task.remote.foreign or {}).get("type") == "pipeline"
+
+
 # -- pipelines ------------------------------------------------------------------------------------------------------
 
 
@@ -172,8 +177,11 @@ def _pipeline(whole: Whole, folders: Mapping[Path | None, Path]) -> dict[str, An
         "continue_on_step_failure": whole.continue_on_step_failure,
         "force_rerun": whole.force_rerun,
     }
+    inner = [_compute(task) for task in tasks.values() if _is_pipeline(task)]
     if not all(_compute(task) for task in tasks.values()):
         settings["default_compute"] = "serverless"  # here it has to be said; for a job alone it is what nothing means
+    elif inner:
+        settings["default_compute"] = inner[0]  # of the steps in a registered pipeline, which cannot be given one
     return {
         "type": "pipeline",
         "settings": settings,
@@ -206,7 +214,8 @@ def _node(
             "environment_variables": dict(given.variables),
             "limits": _limits(task),
         }
-    node = {**body, "compute": _compute(task), **members, "display_name": member.name}
+    compute = None if _is_pipeline(task) else _compute(task)
+    node = {**body, "compute": compute, **members, "display_name": member.name}
     node["inputs"] = {**body.get("inputs", {}), **_inputs(task, member.upstream, nodes)}
     node["outputs"] = {
         name: f"${{{{parent.outputs.{taken[member.name, name]}}}}}" if (member.name, name) in taken else entry

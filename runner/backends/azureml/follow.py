@@ -8,30 +8,34 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from runner.backends.azureml import trials
-from runner.backends.azureml.names import child, root_of, run_of
+from runner.backends.azureml.bring import bring, unavailable
+from runner.backends.azureml.names import root_of, run_of
 from runner.backends.azureml.observe import observation
-from runner.backends.azureml.outputs import Left, keep_record
+from runner.backends.azureml.parts import parts_of
 from runner.backends.azureml.tail import Tail
-from runner.backends.base import Observation, Phase, Tried
-from runner.errors import BackendError, NotFoundError, RunnerError, UnavailableError
-from runner.sweeps.rows import path_of
+from runner.backends.azureml.watched import Watched, never_began, unfinished
+from runner.backends.base import Observation, Phase
+from runner.errors import NotFoundError, RunnerError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from concurrent.futures import Future
 
     from runner.backends.azureml.blobs import Datastores
     from runner.backends.azureml.outputs import Outputs
+    from runner.backends.azureml.parts import Parts
     from runner.backends.azureml.service import Json, Service
     from runner.backends.base import Handle, Task
 
 _THREADS = 8
 _EVERY_S = 1.0
+_LOG_S = (0.4, 1.0)
+"""How often a log is looked at that has something new, and one that has not."""
 _QUEUED_S = (1.0, 5.0)
 """How often a task is asked for that waits, at first and at last."""
 _BROKEN_S = (1.0, 10.0)
@@ -40,34 +44,6 @@ _FORGOTTEN_S = 60.0
 """A job may be accepted for so long before the run history knows of it."""
 
 _TALKING = frozenset({Phase.RUNNING, Phase.FINALIZING})
-
-
-@dataclass(slots=True)
-class Watched:
-    """A task that is followed. seen: what is known; None once it is known that the service has no such run."""
-
-    task: Task
-    tail: Tail
-    since: float
-    seen: Observation | None
-    asked: bool = False
-    guessed: bool = False
-    """Whether `seen` is no more than a start: neither has the service been asked, nor was it submitted just now."""
-    steps: Mapping[str, Handle] | None = None
-    """Of a plan that was handed over whole, as far as they are known."""
-    states: Mapping[Handle, Observation] = field(default_factory=dict)
-    """Of these steps, as of when they were asked for."""
-    tried: Tried = field(default_factory=Tried)
-    """Of its sweeps, as of the same moment."""
-    drawn: dict[str, Json] = field(default_factory=dict)
-    """Trials whose own job was asked for what was drawn for it."""
-    reading: Future[None] | None = None
-    bringing: Future[tuple[str, ...]] | None = None
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing about it can change any more."""
-        return self.asked and (self.seen is None or self.bringing is not None)
 
 
 @dataclass(slots=True)
@@ -122,13 +98,12 @@ class Follower:
         """
         with self._changed:
             seen = self._of_its_whole(handle)
-        if seen is None or seen.phase is not Phase.ENDED or (seen.started is None and _is(seen, "Canceled")):
-            return seen
-        return unbrought(seen)
+        return seen if seen is None or seen.phase is not Phase.ENDED or never_began(seen) else unfinished(seen)
 
     def _of_its_whole(self, handle: Handle) -> Observation | None:
         whole = self._watched.get(root_of(handle))
-        return whole.states.get(handle) if whole is not None and root_of(handle) != handle else None
+        parts = whole.parts if whole is not None and root_of(handle) != handle else None
+        return parts.states.get(handle) if parts is not None else None
 
     def hurry(self) -> None:
         """Ask for the states now, not when it is time."""
@@ -172,25 +147,46 @@ class Follower:
     # -- the thread -----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        broken = _BROKEN_S[0]
+        broken, due = _BROKEN_S[0], 0.0
         while not self._closed:
+            hurried = self._round.is_set()
             self._round.clear()
             with self._changed:
                 live = {handle: one for handle, one in self._watched.items() if not one.settled}
-            pause = _QUEUED_S[1]
-            if live:
-                try:
-                    self._ask(live)
-                    pause, broken, self.problem = self._pause(live), _BROKEN_S[0], None
-                except RunnerError as error:
-                    # Whatever it is, the jobs go on there: a sign-in that ran out is no end of theirs.
-                    self.problem = unavailable(error)
-                    pause, broken = broken, min(broken * 2, _BROKEN_S[1])
-                except Exception as error:  # noqa: BLE001 - a thread that died would leave its runs Running for ever
-                    self.problem = UnavailableError(f"an answer of Azure ML was not understood: {error!r}")
-                    pause, broken = broken, min(broken * 2, _BROKEN_S[1])
+            if live and (hurried or time.monotonic() >= due):
+                if self._asked(live):
+                    broken, pause = _BROKEN_S[0], self._pause(live)
+                else:
+                    broken, pause = min(broken * 2, _BROKEN_S[1]), broken
+                due = time.monotonic() + pause
                 self._tell()
-            self._round.wait(pause)
+            talking = self._look_at_logs(live.values())
+            left = max(0.0, due - time.monotonic()) if live else _QUEUED_S[1]
+            self._round.wait(min(left, _LOG_S[0]) if talking else left)
+
+    def _asked(self, live: Mapping[Handle, Watched]) -> bool:
+        """Ask for all states; whether there was an answer, else `problem` says why not."""
+        try:
+            self._ask(live)
+        except RunnerError as error:
+            # Whatever it is, the jobs go on there: a sign-in that ran out is no end of theirs.
+            self.problem = unavailable(error)
+            return False
+        except Exception as error:  # noqa: BLE001 - a thread that died would leave its runs Running for ever
+            self.problem = UnavailableError(f"an answer of Azure ML was not understood: {error!r}")
+            return False
+        self.problem = None
+        return True
+
+    def _look_at_logs(self, live: Iterable[Watched]) -> bool:
+        """Have those logs read on for which it is time; whether there are any that grow."""
+        talking = [one for one in live if one.seen is not None and one.seen.phase in _TALKING]
+        now = time.monotonic()
+        for one in talking:
+            if now - one.read >= _LOG_S[not one.news] and (one.reading is None or one.reading.done()):
+                one.read = now
+                one.reading = self._pool().submit(self._read, one)
+        return bool(talking)
 
     def _pause(self, live: Mapping[Handle, Watched]) -> float:
         """Seconds until the next round: what waits long is asked for less often."""
@@ -221,8 +217,6 @@ class Follower:
                 with self._changed:
                     if one.bringing is None:
                         one.bringing = self._submit(handle, one)
-            elif seen.phase in _TALKING and (one.reading is None or one.reading.done()):
-                one.reading = self._pool().submit(self._read, one)
 
     def states(self, handles: Sequence[Handle], *, patience_s: float | None = None) -> dict[Handle, Observation | None]:
         """What the service says of tasks now, in one question for 200; None: it has no such run."""
@@ -266,119 +260,25 @@ class Follower:
         """Read a log on, or look for further steps. What cannot be had now is had with the next turn, or at the end."""
         with suppress(RunnerError, OSError):
             if one.task.whole is None:
-                one.tail.pull()
+                one.news = one.tail.pull()
             else:
                 self.look(one)
                 self._tell()
 
+    def look(self, one: Watched) -> Parts:
+        """Ask which steps of a whole there are."""
+        assert one.task.whole is not None  # noqa: S101 - the caller looked
+        one.parts = parts_of(self.service, one.task.whole, one.tail.run, one.parts)
+        return one.parts
+
     def _bring(self, handle: Handle, one: Watched) -> tuple[str, ...]:
-        """Log, record and outputs of an ended task."""
+        """What an ended task left."""
         if one.reading is not None:
             one.reading.result()
-        task, run = one.task, one.tail.run
-        if task.whole is not None:
+        if one.task.whole is not None:
             self.look(one)
             return ()
         if one.seen is None or one.seen.phase is not Phase.ENDED:
             one.seen = self.states([handle]).get(handle, one.seen)
         reused = one.seen.platform.reused if one.seen and one.seen.platform else None
-        if reused:
-            # The step did not run: what there is of it is that of the run that stands for it.
-            one.tail.run, one.tail.any_key = reused, True
-        warnings: list[str] = []
-        left = Left(reused or run)
-        with _told("the log is not complete", warnings):
-            one.tail.pull(last=True)
-        with _told("what the script left was not brought", warnings):
-            left = self.outputs.left(run, list(task.outputs), artifacts_of=reused)
-            warnings += self.outputs.bring(left, task.box)
-        with _told("the record was not brought", warnings):
-            record = self.outputs.record(left) or one.tail.record
-            if record is not None:
-                ours = reused is not None or record.get("attempt") == run
-                keep_record(task.box, {**record, "attempt": task.key} if ours else record)
-        return tuple(warnings)
-
-    # -- plans --------------------------------------------------------------------------------------------------------
-
-    def look(self, one: Watched) -> None:
-        """Ask which steps of a whole there are (see `PlanBackend.steps`), and how they stand."""
-        runs = self._steps(one)
-        root = one.tail.run
-        one.states = {child(root, str(run["runId"])): observation(run) for run in runs.values() if run["runId"] != root}
-        one.steps = {
-            name: root if run["runId"] == root else child(root, str(run["runId"])) for name, run in runs.items()
-        }
-        assert one.task.whole is not None  # noqa: S101 - the caller looked
-        # Last, so that whoever reads of an ended sweep finds all its trials among the steps.
-        one.tried = trials.tried(one.task.whole, runs, lambda run: self._parameters(one, run))
-
-    def _steps(self, one: Watched) -> dict[str, Json]:
-        """Step → its run. A step is told by its display name, a trial by its number."""
-        assert one.task.whole is not None  # noqa: S101 - the caller looked
-        whole, root = one.task.whole, one.tail.run
-        if whole.single_sweep:
-            name = whole.members[0].name
-            own = self.service.runs([root], patience_s=_PATIENCE_S).get(root)
-            return {name: own or {"runId": root}, **self._trials(root, name)}
-        members = {member.name: member for member in whole.members}
-        found: dict[str, Json] = {}
-        for run in self._children(root):
-            name = str(run.get("displayName") or run.get("name") or "")
-            if name in members:
-                found[name] = run
-                if members[name].sweep is not None:
-                    found |= self._trials(str(run["runId"]), name)
-        return found
-
-    def _trials(self, sweep: str, name: str) -> dict[str, Json]:
-        return {path_of(name, number): run for number, run in enumerate(self._children(sweep))}
-
-    def _parameters(self, one: Watched, run: str) -> Json:
-        """What the job of a trial says was drawn for it; asked for once."""
-        if run not in one.drawn:
-            try:
-                one.drawn[run] = (self.service.job(run).get("properties") or {}).get("parameters") or {}
-            except NotFoundError:
-                one.drawn[run] = {}
-        return one.drawn[run]
-
-    def _children(self, run: str) -> list[Json]:
-        return [one for one in self.service.children(run, patience_s=_PATIENCE_S) if one.get("runId")]
-
-
-@contextmanager
-def _told(what: str, warnings: list[str]) -> Iterator[None]:
-    """What the service refuses for good becomes a warning; what may be had later (a sign-in that ran out) is waited for."""
-    try:
-        yield
-    except UnavailableError:
-        raise
-    except RunnerError as error:
-        if isinstance(error, BackendError) and error.code == 401:
-            raise unavailable(error) from None
-        warnings.append(f"{what}: {' '.join([error.message, *error.hints])}")
-
-
-def shown(one: Watched) -> Observation | None:
-    """What is said of a task: that it has ended only once all of it is here, or cannot be had at first."""
-    seen = one.seen
-    if seen is None or seen.phase is not Phase.ENDED:
-        return seen
-    return seen if one.bringing is not None and one.bringing.done() else unbrought(seen)
-
-
-def unbrought(seen: Observation) -> Observation:
-    """What is said of a task whose files are not here: that it has not ended."""
-    if seen.phase is not Phase.ENDED:
-        return seen
-    return replace(seen, phase=Phase.FINALIZING, platform=None, finished=None)
-
-
-def _is(seen: Observation, status: str) -> bool:
-    return seen.platform is not None and seen.platform.status == status
-
-
-def unavailable(error: RunnerError) -> UnavailableError:
-    """An error of a question about a job that goes on whatever we may ask: not known now, and asked again."""
-    return error if isinstance(error, UnavailableError) else UnavailableError(error.message, *error.hints)
+        return bring(self.outputs, one.tail, one.task, run_of(handle), reused)

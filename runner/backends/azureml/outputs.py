@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from runner.backends.azureml.blobs import Blob, Place, place_of, targets
 from runner.backends.azureml.members import taken
 from runner.backends.azureml.tail import ARTIFACTS, folder_of
+from runner.backends.base import LEFT
 from runner.errors import NotFoundError, RunnerError, SpecError, UnavailableError
 from runner.snapshot import COLLECTED
 from runner.spec.values import human_size, size
@@ -182,7 +183,7 @@ class Outputs:
             warnings += self.bring_named(name, output, box.outputs / name)
         if all_of_it > limit:
             warnings.append(
-                f"outputs were left on Azure ML: they have {human_size(all_of_it)} together, more than {human_size(limit)}"
+                f"{LEFT}: they have {human_size(all_of_it)} together, more than {human_size(limit)}"
                 f" ({LIMIT}); fetch them with: runner download"
             )
         return warnings

@@ -31,10 +31,12 @@ MANAGEMENT = "https://management.azure.com"
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _PAUSE_S = (0.4, 15.0)
+_LONGEST_REST_S = 300.0
 _LONGEST_ANSWER = 64 << 20
 _TIMEOUT_S = (10.0, 60.0)
-_HOSTS = (".azure.com", ".azureml.ms", ".azureml.net", ".azure.us", ".azure.cn")
-"""Ends of hosts that are sent a token; the workspace itself says which its own host is, so it is looked at."""
+_HOSTS = (".api.azureml.ms", ".experiments.azureml.net")
+"""Ends of hosts that are sent a token, beside the management API: the service's own, below which nobody can have a name.
+A workspace itself says which host it has, and lists say where they go on, so these are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Rest:
     tokens: Tokens
     patience_s: float = 30.0
     _pools: dict[str, Any] = field(default_factory=dict)
+    _resting: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closed: threading.Event = field(default_factory=threading.Event)
 
@@ -81,8 +84,10 @@ class Rest:
         Raises:
             NotFoundError: 404. UnavailableError: no answer, or not now. BackendError: refused.
         """
-        host = (urlsplit(url).hostname or "").lower()
-        if urlsplit(url).scheme != "https" or not host.endswith(_HOSTS):
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+        azures = host == urlsplit(MANAGEMENT).hostname or host.endswith(_HOSTS)
+        if not azures or parts.scheme != "https" or parts.port not in {None, 443}:
             raise BackendError(f"{host or url!r} is not a host of Azure, and gets no token", "report this, please")
         whole = f"{url}{'&' if '?' in url else '?'}{urlencode(query)}" if query else url
         headers = {"Accept": "application/json", "Authorization": f"Bearer {self.tokens.get(ARM)}"}
@@ -107,7 +112,8 @@ class Rest:
             UnavailableError: it stayed so.
         """
         end = time.monotonic() + (self.patience_s if patience_s is None else patience_s)
-        pause = _PAUSE_S[0]
+        pause, host = _PAUSE_S[0], urlsplit(url).netloc
+        self._heed(host, end)
         while True:
             problem: UnavailableError
             wished: float | None = None
@@ -118,12 +124,21 @@ class Rest:
             else:
                 if answer.status not in _PASSING:
                     return answer
-                wished = retry_after(answer.headers.get("retry-after"))
-                problem = _busy(answer, what)
+                problem, wished = _busy(answer, what), retry_after(answer.headers.get("retry-after"))
+                if wished is not None:
+                    self._resting[host] = time.monotonic() + min(wished, _LONGEST_REST_S)
             delay = pause * random.uniform(0.75, 1.25) if wished is None else wished  # noqa: S311 - not a secret
             if time.monotonic() + delay > end or self._closed.wait(delay):
                 raise problem
             pause = min(pause * 2, _PAUSE_S[1])
+
+    def _heed(self, host: str, end: float) -> None:
+        """Leave a host alone that has asked for it, whoever it told so: asked all the same, it only asks for longer."""
+        left = self._resting.get(host, 0.0) - time.monotonic()
+        if left > 0 and (time.monotonic() + left > end or self._closed.wait(left)):
+            raise UnavailableError(
+                f"{host} asks to be left alone for {left:.0f} s more", "it is asked again by then", code=429
+            )
 
     def _once(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         """Raises OSError for whatever is wrong with the connection."""

@@ -90,6 +90,33 @@ def submit(target: Target, document: Mapping[str, Any], task: Task, auth: Auth) 
         tokens.close()
 
 
+def register(target: Target, document: Mapping[str, Any]) -> tuple[str, str]:
+    """Make a component of the workspace; one that is the same as the newest version is that version: (name, version).
+
+    Args:
+        document: a component as Azure ML's YAML has it; paths of this machine are absolute.
+
+    Raises:
+        SpecError: Azure ML takes no such component. Else as `submit`.
+    """
+    with _one_at_a_time, _quiet():
+        try:
+            from azure.ai.ml import load_component
+        except ImportError as error:
+            raise _missing(error) from None
+        tokens = Tokens(target.auth)
+        try:
+            component = load_component(StringIO(_yaml(document)), relative_origin="/")
+            made = _client(target, tokens).components.create_or_update(component, skip_if_no_change=True)
+        except RunnerError:  # of the sign-in
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is translated
+            raise translated(error) from None
+        finally:
+            tokens.close()
+        return str(made.name), str(made.version)
+
+
 def load(document: Mapping[str, Any]) -> Any:
     """The document as a job of azure-ai-ml, checked by its schema.
 

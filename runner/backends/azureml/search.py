@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def search(sweep: SweepPlan | Sweep, trial_timeout_s: float | None) -> dict[str, Any]:
-    """`search_space`, `objective`, `sampling_algorithm`, `limits` and `early_termination`. trial_timeout_s: as Azure gets it."""
+    """`search_space`, `objective`, `sampling_algorithm`, `limits`, `early_termination`.
+
+    trial_timeout_s: as Azure gets it.
+    """
     stop = sweep.early_termination
     return {
         "search_space": {name: _distribution(asdict(each)) for name, each in sweep.search_space.items()},

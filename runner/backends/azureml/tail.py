@@ -76,8 +76,8 @@ class Tail:
     _looked: float = 0.0
     _restored: bool = False
 
-    def pull(self, *, last: bool = False) -> None:
-        """Take what is new. last: the run has ended, so all that there is.
+    def pull(self, *, last: bool = False) -> bool:
+        """Take what is new; whether there was anything. last: the run has ended, so all that there is.
 
         Raises:
             UnavailableError, BackendError: the log cannot be had now. OSError: ours cannot be written.
@@ -85,8 +85,8 @@ class Tail:
         self._restore()
         if last or not self._files or time.monotonic() - self._looked > _LOOK_S:
             self._look()
-        for name in wanted(self._files):
-            self._follow(name, last=last)
+        news = [self._follow(name, last=last) for name in wanted(self._files)]
+        return any(news)
 
     def _look(self) -> None:
         """Ask which files there are. Addresses that are known stay, until they are refused."""
@@ -96,8 +96,8 @@ class Tail:
             if isinstance(url, str) and url.startswith("https://"):
                 self._files.setdefault(str(name), url)
 
-    def _follow(self, name: str, *, last: bool) -> None:
-        """Read one file on. What may be the record, or half a line, is read again with the next."""
+    def _follow(self, name: str, *, last: bool) -> bool:
+        """Read one file on; whether it had anything new. What may be the record, or half a line, is read again then."""
         taken = 0
         whole_lines = not _primary(name) or len(wanted(self._files)) > 1
         while True:
@@ -113,7 +113,7 @@ class Tail:
                 self._write(text if _primary(name) else _named(name, text), name, offset + used)
             taken += used
             if ended or not used or (taken >= _PULL_MOST and not last):
-                return
+                return taken > 0
 
     def _read(self, name: str, offset: int) -> bytes:
         """Up to 4 MiB of a file from `offset` on."""

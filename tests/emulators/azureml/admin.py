@@ -19,7 +19,9 @@ from tests.emulators.azureml.state import Doc, State
 from tests.emulators.azureml.wire import Call
 
 IDENTITY_PATH = "/identity/token"
-_KINDS = {"workspace", "compute", "datastore", "environment", "code", "component", "data", "job", "run"}
+_KINDS = {
+    "workspace", "compute", "datastore", "environment", "code", "component", "data", "job", "run", "role", "connection",
+}  # fmt: skip
 
 
 class Admin:

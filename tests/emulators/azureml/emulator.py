@@ -14,7 +14,6 @@ from tests.emulators.azureml.assets import Assets
 from tests.emulators.azureml.blobfront import BlobFront
 from tests.emulators.azureml.blobs import Blobs
 from tests.emulators.azureml.execution import Execution
-from tests.emulators.azureml.execution.reach import KEY, KIND
 from tests.emulators.azureml.faults import Faults
 from tests.emulators.azureml.history import History
 from tests.emulators.azureml.jobs import Jobs
@@ -28,7 +27,7 @@ from tests.emulators.azureml.registries import Registries
 from tests.emulators.azureml.server import Server
 from tests.emulators.azureml.state import State
 from tests.emulators.azureml.vault import Vaults
-from tests.emulators.azureml.wire import Route
+from tests.emulators.azureml.wire import DATA_PLANE, Route
 from tests.emulators.azureml.workspace import Workspace
 
 
@@ -82,11 +81,7 @@ class Emulator:
         admin = await self._admin.start(_free(old.get("admin")))
         self._ports = {"tls": tls, "proxy": proxy, "admin": admin}
         (self.folder / "ports.json").write_text(json.dumps(self._ports))
-        exported = self.exports()
-        self.state.put(KIND, KEY, {
-            "proxy": exported["HTTPS_PROXY"], "ca": exported["REQUESTS_CA_BUNDLE"],
-            "identity": exported["RUNNER_EMULATOR_IDENTITY_ENDPOINT"], "header": self.tokens.identity,
-        })  # fmt: skip
+        self.execution.reachable(self.exports(), lambda: str(self.tokens.give(DATA_PLANE[-1])["access_token"]))
         self.execution.resume()
         exports = self.folder / "env.sh"
         exports.touch(0o600)

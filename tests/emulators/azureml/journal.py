@@ -12,8 +12,8 @@ from tests.emulators.azureml import names
 
 Entry = dict[str, Any]
 """n, time, method, host, path, query (signatures and tokens left out), status, ms, received and sent (bytes of the body),
-agent; where they apply: body (JSON of ARM and the data plane), answer (of an error), fault (of faults.py), unhandled,
-refused (by the proxy)."""
+agent; where they apply: body (JSON of ARM and the data plane), answer (of an error), fault (numbers of rules), unhandled,
+failure (of the emulator), refused (by the proxy)."""
 
 _SECRET = {"sig", "sv", "se", "sp", "st", "sr", "ss", "srt", "skoid", "sktid", "skt", "ske", "sks", "skv"}
 

@@ -1,7 +1,7 @@
 """MLflow's REST API as a workspace has it, for runs that its jobs are: what a job logs ends in its run document.
 
 Paths: https://REGION.api.azureml.ms/mlflow/v1.0/subscriptions/…/workspaces/WS/api/2.0/mlflow/… (v2.0 as well), as
-azureml-mlflow calls them; bodies as MLflow's own REST API documents them. A job's token opens its own run, a user's any.
+azureml-mlflow calls them; bodies as MLflow's own REST API documents them.
 
 `_metrics` of a run document: name → [{"value": number or "NaN", …, "timestamp": milliseconds, "step"}], in the order of
 arrival; `_params`: name → text. Tags become tags of the run.
@@ -18,9 +18,9 @@ from tests.emulators.azureml import names
 from tests.emulators.azureml.aad import Tokens
 from tests.emulators.azureml.history import experiment_id
 from tests.emulators.azureml.state import Doc, State
-from tests.emulators.azureml.wire import DATA_PLANE, WS, Answer, Call, Route, ServiceError
+from tests.emulators.azureml.wire import DATA_PLANE, Answer, Call, Route, ServiceError, api
 
-API = rf"/mlflow/v(?P<version>1\.0|2\.0){WS}/api/2\.0/mlflow"
+API = r"/mlflow/v(?P<version>1\.0|2\.0){WS}/api/2\.0/mlflow"
 _MOST = {"metrics": 1000, "params": 100, "tags": 100}
 _TEXT_MOST = {"params": 8000, "tags": 5000}
 _STATUSES = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED", "NotStarted": "SCHEDULED"}
@@ -31,11 +31,6 @@ _METRIC: Mapping[str, Callable[[Any], bool]] = {
     "timestamp": lambda each: _number(each) and float(each).is_integer(),
     "step": lambda each: _number(each) and float(each).is_integer(),
 }
-
-
-def run_token(run: Doc) -> str:
-    """What a job is given as MLFLOW_TRACKING_TOKEN (`execution/variables.py`)."""
-    return f"emulated-{run['runUuid']}"
 
 
 class MlFlow:
@@ -49,37 +44,33 @@ class MlFlow:
             ("POST", "runs/log-parameter", self._parameter),
             ("POST", "runs/set-tag", self._tag),
             ("POST", "runs/update", self._update),
-            ("GET", "runs/get", lambda call: Answer({"run": _shown(self._run(call, call.query.get("run_id")))})),
+            ("GET", "runs/get", lambda call: Answer({"run": _shown(self._run(call.query.get("run_id")))})),
             ("GET", "metrics/get-history", self._history),
         )
-        own = [Route(method, r"[^.]+\.api\.azureml\.ms", f"{API}/{path}", handler) for method, path, handler in ways]
-        renewal = rf"/history/v1\.0{WS}/experimentids/(?P<experiment>[^/]+)/runs/(?P<run>[^/]+)/token"
-        return [*own, Route("GET", r"[^.]+\.api\.azureml\.ms", renewal, self._renew)]
+        own = [api(method, f"{API}/{path}", handler) for method, path, handler in ways]
+        renewal = r"/history/v1\.0{WS}/experimentids/(?P<experiment>[^/]+)/runs/(?P<run>[^/]+)/token"
+        return [*own, api("GET", renewal, self._renew)]
 
-    # -- who asks, and for which run --------------------------------------------------------------------------------
-
-    def _run(self, call: Call, run_id: object) -> Doc:
+    def _run(self, run_id: object) -> Doc:
         if not isinstance(run_id, str) or not run_id:
             raise _invalid("Missing value for required parameter 'run_id'")
         run = self._state.get("run", run_id)
-        header = call.headers.get("authorization", "")
-        if run is None or header != f"Bearer {run_token(run)}":
-            self._tokens.check(header, DATA_PLANE)
         if run is None:
             raise MlFlowError(404, "RESOURCE_DOES_NOT_EXIST", f"Run with id {run_id} was not found")
         return run
 
     def _renew(self, call: Call) -> Answer:
-        run = self._run(call, call.parts["run"])
+        run = self._run(call.parts["run"])
         if call.parts["experiment"] != run["experimentId"]:
             raise ServiceError(404, "UserError", "Experiment was not found.")
-        return Answer({"token": run_token(run), "expiryTimeUtc": names.now(3600)})
+        given = self._tokens.give(DATA_PLANE[-1])
+        return Answer({"token": given["access_token"], "expiryTimeUtc": names.now(given["expires_in"])})
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
     def _batch(self, call: Call) -> Answer:
         body = _members(call, "run_id", "metrics", "params", "tags")
-        run = self._run(call, body.get("run_id"))
+        run = self._run(body.get("run_id"))
         for kind, most in _MOST.items():
             if len(body.get(kind) or []) > most:
                 raise _invalid(f"A batch logging request can contain at most {most} {kind}.")
@@ -90,15 +81,15 @@ class MlFlow:
     def _metric(self, call: Call) -> Answer:
         body = _members(call, "run_id", "run_uuid", *_METRIC)
         metric = {name: body[name] for name in _METRIC if name in body}
-        return self._log(self._run(call, body.get("run_id")), {"metrics": [metric]})
+        return self._log(self._run(body.get("run_id")), {"metrics": [metric]})
 
     def _parameter(self, call: Call) -> Answer:
         body = _members(call, "run_id", "run_uuid", "key", "value")
-        return self._log(self._run(call, body.get("run_id")), {"params": [_pair(body)]})
+        return self._log(self._run(body.get("run_id")), {"params": [_pair(body)]})
 
     def _tag(self, call: Call) -> Answer:
         body = _members(call, "run_id", "run_uuid", "key", "value")
-        return self._log(self._run(call, body.get("run_id")), {"tags": [_pair(body)]})
+        return self._log(self._run(body.get("run_id")), {"tags": [_pair(body)]})
 
     def _log(self, run: Doc, body: Doc) -> Answer:
         """All of it or nothing."""
@@ -123,7 +114,7 @@ class MlFlow:
     def _update(self, call: Call) -> Answer:
         """Its status is the service's own matter, whatever a client says of it."""
         body = _members(call, "run_id", "run_uuid", "status", "end_time", "run_name")
-        run = self._run(call, body.get("run_id"))
+        run = self._run(body.get("run_id"))
         if name := body.get("run_name"):
             run = self._state.update("run", run["runId"], lambda doc: doc.update(displayName=name)) or run
         return Answer({"run_info": _shown(run)["info"]})
@@ -131,7 +122,7 @@ class MlFlow:
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def _history(self, call: Call) -> Answer:
-        run = self._run(call, call.query.get("run_id"))
+        run = self._run(call.query.get("run_id"))
         name = call.query.get("metric_key")
         return Answer({"metrics": [{"key": name, **point} for point in (run.get("_metrics") or {}).get(name, [])]})
 

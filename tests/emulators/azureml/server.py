@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -41,6 +43,8 @@ class Server:
     async def start(self, routes: Sequence[Route], port: int = 0) -> int:
         """The port it listens on."""
         self._routes = routes
+        for route in routes:
+            re.compile(route.pattern)  # one that is wrong is seen now, not by the request that comes to it
         await self._front.start()
         app = web.Application(client_max_size=_LARGEST)
         app.router.add_route("*", "/{path:.*}", self._handle)
@@ -122,6 +126,9 @@ class Server:
             answer = await asyncio.to_thread(self._dispatch, call, entry)
         except ServiceError as error:
             answer = error.answer()
+        except Exception:  # a fault of the emulator: it fails the test as what is unhandled does
+            entry |= {"unhandled": True, "failure": traceback.format_exc()}
+            answer = ServiceError(500, "EmulatorFault", "The emulator failed; its journal says how.").answer()
         if answer.status >= 400:
             entry["answer"] = answer.body
         response = _response(answer)

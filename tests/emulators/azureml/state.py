@@ -2,7 +2,7 @@
 
 THE AGREEMENT between the wire (arm, history, …) and the execution. Both know each other through these documents and:
 
-    Blobs(folder, pki: Pki, ...)     .start() .stop() .port .account .key
+    Blobs(folder, pki: Pki, state)   .start() .stop() .port .account .key
                                      .sas(container, path | None, permissions, minutes) -> whole https URL with ?sas
                                      .resolve(uri) -> (container, path)   azureml://, https://, ARM ids of data versions
     Execution(state, blobs, profile, folder)
@@ -12,7 +12,8 @@ THE AGREEMENT between the wire (arm, history, …) and the execution. Both know 
         .cancel(run_id)      returns at once; run document goes CancelRequested -> (profile.cancel_lingers_s) -> Canceled
         .preempt(run_id)     the node is gone (admin port)
         .resume()            after a restart: goes on with, or ends as failed, what was under way
-        .stop()              ends threads; containers it started are removed
+        .stop(keep=False)    ends threads; containers it started are removed, unless they are to be found by `resume`
+        .reachable(exports, token)   how jobs that have a network reach the service, once it listens
 
 kind "job", key = job name, written by the wire once, by PUT:
     {"name", "experiment", "created": ISO time, "properties": as PUT (camelCase), the service's own members not added}
@@ -23,7 +24,8 @@ through `update`). A root job's run id is the job's name; a child's is a GUID. M
     outputs {name: {"assetId", "type"}} and of the execution's own, never shown on the wire, beginning with `_`:
     _job (job name of the root), _node (name of the node in the pipeline), _logs {file name: blob path in the container of
     workspaceartifactstore}, _cancel (True: asked), _outputs {assetId: {"uri": long azureml URI, "type"}} for
-    batchGetResolvedUris.
+    batchGetResolvedUris, _metrics {metric: [{"value", "step", "timestamp"}, …] as they came}, which whoever serves
+    MLflow's REST API writes through `update` and sweeps read.
 Other kinds, all written by the wire: "workspace", "compute", "datastore", "environment" (key "name/version"), "code",
 "component", "data", "profile". A document of these is the whole ARM resource as answered: {"id", "name", "properties", …};
 a datastore's key is its name, with properties.containerName; a data version's is "name/version", with properties.dataUri.

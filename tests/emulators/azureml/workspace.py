@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Protocol
+from uuid import NAMESPACE_URL, uuid5
 
 from tests.emulators.azureml import names
 from tests.emulators.azureml.armlist import envelope, page, system_data
@@ -32,8 +33,10 @@ class Workspace:
         locations = (
             r"/subscriptions/(?P<sub>[^/]+)/providers/Microsoft\.MachineLearningServices/locations/(?P<loc>[^/]+)"
         )
-        host = r"management\.azure\.com"
+        host, every = r"management\.azure\.com", r"/providers/Microsoft\.MachineLearningServices/workspaces"
+        places = (r"/subscriptions/(?P<sub>[^/]+)", r"/subscriptions/(?P<sub>[^/]+)/resourceGroups/(?P<group>[^/]+)")
         return [
+            *(Route("GET", host, f"{place}{every}", self._workspaces, MANAGEMENT, versioned=True) for place in places),
             arm("GET", "", lambda _: Answer(self._state.get("workspace", names.WORKSPACE))),
             arm("GET", r"/computes", lambda call: page(call, self._state.list("compute"))),
             arm("GET", r"/computes/(?P<name>[^/]+)", self._compute),
@@ -43,7 +46,7 @@ class Workspace:
             arm("GET", r"/datastores", self._datastores),
             arm("GET", r"/datastores/(?P<name>[^/]+)", lambda call: Answer(self._shown(self._store(call)))),
             arm("POST", r"/datastores/(?P<name>[^/]+)/listSecrets", self._secrets),
-            arm("GET", r"/connections", lambda call: page(call, [])),
+            arm("GET", r"/connections", self._connections),
             Route("GET", r"[^.]+\.api\.azureml\.ms", r"/discovery(/workspaces/[^/]+)?", self._discovery),
         ]
 
@@ -69,7 +72,7 @@ class Workspace:
             "storageHnsEnabled": False,
             "imageBuildCompute": None,
         }
-        identity = {"type": "SystemAssigned", "principalId": names.PRINCIPAL, "tenantId": names.TENANT}
+        identity = {"type": "SystemAssigned", "principalId": names.WORKSPACE_PRINCIPAL, "tenantId": names.TENANT}
         workspace = {
             "id": names.WORKSPACE_ARM, "name": names.WORKSPACE, "type": f"{names.PROVIDER}/workspaces",
             "location": names.LOCATION, "kind": "Default", "sku": {"name": "Basic", "tier": "Basic"}, "tags": {},
@@ -81,6 +84,9 @@ class Workspace:
         for name, container in names.CONTAINERS.items():
             store = _store(name, container, self._blobs.account, default=name == names.DEFAULT_STORE)
             self._state.put("datastore", name, envelope("datastores", f"datastores/{name}", store, moment))
+
+    def _workspaces(self, call: Call) -> Answer:
+        return page(call, self._state.list("workspace"))
 
     def _compute(self, call: Call) -> Answer:
         return Answer(self._known_compute(call.parts["name"]))
@@ -156,6 +162,11 @@ class Workspace:
             return Answer({"secretsType": "AccountKey", "key": self._blobs.key})
         raise ServiceError(400, "UserError", "No secrets for credentials of type None.")
 
+    def _connections(self, call: Call) -> Answer:
+        """To other services, without what they are signed in to with."""
+        found = self._state.list("connection")
+        return page(call, [{**one, "properties": {**one["properties"], "credentials": None}} for one in found])
+
     def _discovery(self, call: Call) -> Answer:
         base = f"https://{call.host}"
         parts = ("api", "catalog", "experimentation", "history", "hyperdrive", "modelmanagement", "pipelines", "studio")
@@ -187,5 +198,6 @@ def _cluster(name: str, moment: str) -> Doc:
         "provisioningErrors": None, "isAttachedCompute": False, "properties": cluster,
     }  # fmt: skip
     doc = envelope("computes", f"computes/{name}", compute, moment)
-    identity = {"type": "SystemAssigned", "principalId": names.PRINCIPAL, "tenantId": names.TENANT}
+    principal = str(uuid5(NAMESPACE_URL, doc["id"]))
+    identity = {"type": "SystemAssigned", "principalId": principal, "tenantId": names.TENANT}
     return doc | {"location": names.LOCATION, "tags": {}, "identity": identity}

@@ -54,6 +54,8 @@ class Execution:
             return _refused(f"Jobs of type {properties['jobType']} are not emulated.")
         try:
             kind.check(self._context, properties)
+        except KeyError as error:
+            return _refused(f"The member {error.args[0]} is required.")
         except ValueError as error:
             return _refused(str(error))
         return None

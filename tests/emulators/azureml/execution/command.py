@@ -27,7 +27,6 @@ from tests.emulators.azureml.execution.expressions import replace
 from tests.emulators.azureml.execution.failures import END_STATUSES, RunError
 from tests.emulators.azureml.execution.images import image_for
 from tests.emulators.azureml.execution.logs import SYSTEM_LOG, USER_LOG, Log, Pump
-from tests.emulators.azureml.execution.reach import reach
 from tests.emulators.azureml.execution.signals import Signals
 from tests.emulators.azureml.execution.variables import service_variables
 
@@ -47,6 +46,7 @@ class CommandRun:
         self._places = context.places(run_id)
         self._artifacts = Artifacts(context, self._places)
         self._failure: RunError | None = None
+        self._container = False
         self._ending: subprocess.Popen[bytes] | None = None
         context.runs.set_outputs(run_id, output_uris(run_id, command))
 
@@ -64,6 +64,8 @@ class CommandRun:
         if failure is not None and failure.status == "Canceled" and not failure.message:
             self._signals.linger(self._context.profile.cancel_lingers_s)
         self._context.runs.end(self._run_id, failure)
+        if self._container:  # not before the end is told: who comes after a kill judges by the container
+            self._context.engine.remove(self._places.container)
         shutil.rmtree(self._places.folder, ignore_errors=True)
         return self._context.runs.status(self._run_id)
 
@@ -75,13 +77,16 @@ class CommandRun:
             if not again:
                 return failure
             self._signals.answered()
+            self._context.engine.remove(self._places.container)
             self._failure = self._ending = None
             self._artifacts = Artifacts(self._context, self._places)
             self._context.runs.move(self._run_id, "Queued")
 
     def _attempt(self) -> RunError | None:
-        runs, runs_already = self._context.runs, self._context.engine.exists(self._places.container)
-        if runs_already:
+        runs = self._context.runs
+        fresh = self._container or runs.status(self._run_id) == "NotStarted"
+        if not fresh and self._context.engine.began(self._places.container):
+            self._container = True
             with self._node(at_once=True):
                 return self._follow()
         if runs.status(self._run_id) in ("Running", "Finalizing"):
@@ -147,11 +152,11 @@ class CommandRun:
             mounts.append(Mount(context.outside.ca, places.ca_inside, read_only=True))
         run = context.runs.get(self._run_id)
         own = dict(command.variables) | staged.variables
-        reaching, further = reach(context, command.compute)
+        self._container = True
         context.engine.run(
             places.container, image, ("/bin/sh", "-c", _SHELL, "azureml", text, f"{places.log_inside}/{places.log.name}"),
-            options=self._options(), mounts=[*mounts, *further], workdir=places.code_inside,
-            variables=service_variables(context, places, run, command.compute) | reaching | own,
+            options=self._options(), mounts=mounts, workdir=places.code_inside,
+            variables=service_variables(context, places, run, command.compute) | own,
         )  # fmt: skip
         context.runs.move(self._run_id, "Running")
         system.line("Container started.")
@@ -192,7 +197,6 @@ class CommandRun:
             raise EngineError("the engine no longer answers for the container")
         failure = self._failure or _judged(ended)
         self._save(pump, failure)
-        engine.remove(places.container)
         return failure
 
     def _end_if_asked(self) -> None:

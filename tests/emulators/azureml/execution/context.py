@@ -51,21 +51,23 @@ class Context:
         return self.profile.network != "none"
 
     def places(self, run_id: str) -> Places:
-        return Places(run_id, self.work / run_id, str(self.runs.get(run_id)["runUuid"]).replace("-", ""))
+        uuid = str(self.runs.get(run_id)["runUuid"]).replace("-", "")
+        return Places(run_id, self.work / run_id, uuid, self.engine.owner)
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Of one run. uuid: 32 hex digits, part of every path in the container."""
+    """Of one run. uuid: 32 hex digits, part of every path in the container. owner: what tells this emulator from others."""
 
     run_id: str
     folder: Path
     uuid: str
+    owner: str
 
     @property
     def container(self) -> str:
-        """The container's name."""
-        return f"emu-{self.run_id}"
+        """The container's name: another emulator on this engine may have a job of the same name."""
+        return f"emu-{self.owner}-{self.run_id}"
 
     @property
     def code(self) -> Path:

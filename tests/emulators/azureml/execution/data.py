@@ -38,7 +38,14 @@ def bring_code(context: Context, places: Places, command: Command) -> None:
         context.blobs.download_folder(place.container, place.path, places.code)
     for folder in (places.code, *(places.code / name for name in FOLDERS)):
         folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o777)
+    _open_up(places.code)
+
+
+def _open_up(folder: Path) -> None:
+    """For whoever the image's user is. Nothing is executable: blobs have no modes."""
+    folder.chmod(0o777)
+    for path in folder.rglob("*"):
+        path.chmod(0o777 if path.is_dir() else 0o666)
 
 
 def hand_over(places: Places, user: tuple[int, int] | None) -> None:
@@ -82,8 +89,10 @@ def _bring(context: Context, places: Places, name: str, value: Input, staged: St
         if context.blobs.exists(*place):
             file = PurePosixPath(place.path).name
             context.blobs.download(*place, target / file)
+            _open_up(target)
             return f"{inside}/{file}"
         if value.type not in _FILES and context.blobs.download_folder(*place, target):
+            _open_up(target)
             return inside
     except ValueError as error:
         raise _not_found(name, value.uri, str(error)) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _CALL_S = 300.0
+_SEEN_S = 5.0
 
 
 class EngineError(Exception):
@@ -39,8 +41,21 @@ class Engine:
 
     def __init__(self, label: str) -> None:
         """label: what tells this emulator's containers from those of others."""
+        self.owner = label[:8]
         self._label = f"runner-emulator={label}"
         self.build_label = f"runner-emulator-build={label}"
+        self._seen: dict[str, float] = {}
+
+    def has_image(self, image: str) -> bool:
+        """Asked of the engine at most every few seconds, since all steps of a pipeline ask for the same."""
+        if time.monotonic() - self._seen.get(image, -_SEEN_S) < _SEEN_S:
+            return True
+        try:
+            call("image", "inspect", "--format", "{{.Id}}", image)
+        except EngineError:
+            return False
+        self._seen[image] = time.monotonic()
+        return True
 
     def run(
         self, name: str, image: str, argv: Sequence[str], *, options: Sequence[str], mounts: Sequence[Mount],
@@ -74,19 +89,24 @@ class Engine:
     def stop(self, name: str, grace_s: float) -> subprocess.Popen[bytes]:
         """SIGTERM, and SIGKILL after the grace; a process that ends with it. 0 s: SIGKILL at once."""
         return subprocess.Popen(
-            ["docker", "stop", "--time", str(round(grace_s)), name],
+            ["docker", "stop", "-t", str(round(grace_s)), name],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
-    def exists(self, name: str) -> bool:
-        return self._state(name) is not None
+    def began(self, name: str) -> bool:
+        """Whether there is such a container, running or ended; one that was never started is removed."""
+        state = self._state(name)
+        if state is not None and state["Status"] == "created":
+            self.remove(name)
+            return False
+        return state is not None
 
     def ended(self, name: str) -> Ended | None:
         """None: it still runs. EngineError: there is no such container."""
         state = self._state(name)
         if state is None:
             raise EngineError(f"no container {name}")
-        if state["Running"] or state["Status"] == "created":
+        if state["Running"]:
             return None
         return Ended(int(state["ExitCode"]), bool(state["OOMKilled"]))
 

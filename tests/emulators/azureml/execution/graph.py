@@ -12,18 +12,20 @@ from tests.emulators.azureml.execution.document import last_name
 from tests.emulators.azureml.execution.expressions import expressions
 from tests.emulators.azureml.state import Doc, State
 
-KINDS = ("command", "pipeline", "sweep", "parallel")
+KINDS = ("command", "pipeline", "sweep")
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """node: as sent. spec: of its component, or for a sweep that of its trial. component: the reference, as sent."""
+    """node: as sent. spec: of its component, or for a sweep that of its trial. component: the reference, as sent.
+    needs: names of the nodes whose outputs it takes."""
 
     name: str
     kind: str
     node: Mapping[str, Any]
     spec: Mapping[str, Any]
     component: str
+    needs: frozenset[str]
 
     @property
     def display_name(self) -> str:
@@ -46,10 +48,6 @@ class Node:
         """The search space of a sweep; its trials have the names as inputs."""
         return (self.node.get("search_space") or {}) if self.kind == "sweep" else {}
 
-    def needs(self) -> set[str]:
-        """Names of the nodes whose outputs it takes."""
-        return {step for name in _texts(self.inputs) if (step := _step(name)) is not None}
-
 
 @dataclass(frozen=True, slots=True)
 class Graph:
@@ -62,7 +60,7 @@ class Graph:
     def settled(self, ended: Mapping[str, bool]) -> Iterator[Node]:
         """Nodes that have not begun and need only what completed. ended: name → whether it completed."""
         for node in self.nodes.values():
-            if node.name not in ended and all(ended.get(step) for step in node.needs()):
+            if node.name not in ended and all(ended.get(step) for step in node.needs):
                 yield node
 
 
@@ -102,13 +100,19 @@ def _node(name: str, node: Mapping[str, Any], state: State) -> Node:
     kind = node.get("type") or "command"
     if kind not in KINDS:
         raise ValueError(f"Node {name}: nodes of type {kind} are not emulated.")
-    reference = node.get("trial") if kind == "sweep" else node.get("componentId")
+    trial = node.get("trial")  # `{componentId}`, as the SDK sends it
+    reference = (
+        (trial.get("componentId") if isinstance(trial, Mapping) else trial)
+        if kind == "sweep"
+        else node.get("componentId")
+    )
     inline = node.get("component")
+    needs = frozenset(step for text in _texts(node.get("inputs") or {}) if (step := _step(text)) is not None)
     if isinstance(inline, Mapping):
-        return Node(name, kind, node, inline, "inline")
+        return Node(name, kind, node, inline, "inline", needs)
     if not reference:
         raise ValueError(f"Node {name} has no component.")
-    return Node(name, kind, node, component_spec(str(reference), state), str(reference))
+    return Node(name, kind, node, component_spec(str(reference), state), str(reference), needs)
 
 
 def _check(graph: Graph) -> None:
@@ -121,6 +125,7 @@ def _check(graph: Graph) -> None:
         )
         if missing:
             raise ValueError(f"Node {node.name}: the required inputs {', '.join(missing)} have no value.")
+        _check_command(node)
         if node.kind == "pipeline" and not node.spec.get("jobs"):
             raise ValueError(f"Node {node.name}: its component is no pipeline.")
     ended: dict[str, bool] = {}
@@ -128,6 +133,17 @@ def _check(graph: Graph) -> None:
         ended |= {node.name: True for node in ready}
     if left := sorted(set(graph.nodes) - set(ended)):
         raise ValueError(f"The nodes {', '.join(left)} need each other's outputs.")
+
+
+def _check_command(node: Node) -> None:
+    known = [f"{side}.{name}" for side in ("inputs", "outputs") for name in node.spec.get(side) or {}]
+    unknown = sorted(set(expressions(str(node.spec.get("command") or ""))) - {*known})
+    if unknown:
+        raise ValueError(
+            f"Node {node.name}: its command refers to {', '.join(unknown)}, which its component does not have."
+        )
+    if node.kind == "command" and int((node.node.get("resources") or {}).get("instance_count") or 1) > 1:
+        raise ValueError(f"Node {node.name}: several nodes (instance_count) are not emulated.")
 
 
 def _required(declared: object) -> bool:

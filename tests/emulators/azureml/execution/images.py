@@ -9,14 +9,14 @@ import subprocess
 from threading import Lock
 
 from tests.emulators.azureml.execution.context import Context
-from tests.emulators.azureml.execution.docker import EngineError, call
 from tests.emulators.azureml.execution.failures import RunError, image_build, image_pull
 from tests.emulators.azureml.execution.logs import BUILD_LOG, Log
+from tests.emulators.azureml.execution.registry import pull, registry_of
 from tests.emulators.azureml.state import Doc
 
 _BUILD_S = 1800.0
-_building = Lock()
-"""One build at a time: two of the same context would do the work twice."""
+_engine = Lock()
+"""One build or pull at a time: two of the same would do the work twice."""
 
 
 def environment_of(context: Context, name: str) -> Doc | None:
@@ -52,24 +52,17 @@ def image_for(context: Context, run_id: str, environment: str) -> str:
     if properties.get("build"):
         return _built(context, run_id, properties["build"])
     image = str(properties["image"])
-    return _pulled(image) if re.match(r"(127\.0\.0\.1|localhost):\d+/", image) else _local(image)
-
-
-def _pulled(image: str) -> str:
-    """Always asked of the registry, as a fresh node would: an image that was never pushed does not work."""
-    try:
-        call("pull", "--quiet", image)
-    except EngineError as error:
-        raise image_pull(image, str(error)) from None
+    if registry_of(image) is None:
+        return _local(context, image)
+    with _engine:
+        pull(context, image)
     return image
 
 
-def _local(image: str) -> str:
-    try:
-        call("image", "inspect", "--format", "{{.Id}}", image)
-    except EngineError:
+def _local(context: Context, image: str) -> str:
+    if not context.engine.has_image(image):
         why = "Only images of the local engine and of registries on 127.0.0.1 can be had here."
-        raise image_pull(image, why) from None
+        raise image_pull(image, why)
     return image
 
 
@@ -77,11 +70,10 @@ def _built(context: Context, run_id: str, build: Doc) -> str:
     """The image of a build context. One that was built before from the same place is not built again."""
     uri, dockerfile = str(build["contextUri"]), str(build.get("dockerfilePath") or "Dockerfile")
     tag = f"emu-build:{hashlib.sha256(f'{uri} {dockerfile} {context.work}'.encode()).hexdigest()[:24]}"
-    with _building:
-        try:
-            return _local(tag)
-        except RunError:
-            return _build(context, run_id, uri, dockerfile, tag)
+    with _engine:
+        if context.engine.has_image(tag):
+            return tag
+        return _build(context, run_id, uri, dockerfile, tag)
 
 
 def _build(context: Context, run_id: str, uri: str, dockerfile: str, tag: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.emulators.azureml.execution.clock import now
@@ -34,7 +36,10 @@ class Log:
 
     def line(self, text: str) -> None:
         """With the time in front, as the service's own logs have it."""
-        self.write(f"[{now()}] {text}\n".encode())
+        self.lines([text])
+
+    def lines(self, texts: Sequence[str]) -> None:
+        self.write("".join(f"[{now()}] {text}\n" for text in texts).encode())
 
 
 class Pump:
@@ -50,9 +55,10 @@ class Pump:
             self.all()
 
     def all(self) -> None:
-        """Everything that the file has by now."""
+        """What the file has by now, and no more: a job that never stops writing must not hold up the rest."""
         with self._source.open("rb") as stream:
+            end = os.fstat(stream.fileno()).st_size
             stream.seek(self._log.size - self._base)
-            while data := stream.read(_READ):
+            while data := stream.read(min(_READ, end - stream.tell())):
                 self._log.write(data)
         self._last = time.monotonic()

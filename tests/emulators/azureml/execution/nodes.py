@@ -2,45 +2,63 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
+from threading import Condition
 
 from tests.emulators.azureml.execution.signals import Signals
 from tests.emulators.azureml.state import State
 
 _SERVERLESS = 16
-_POLL_S = 0.05
+_POLL_S = 0.25
 
 
 class Nodes:
     """How many a compute has is read anew each time, so that scaling one counts at once."""
 
     def __init__(self, state: State) -> None:
-        self._state, self._lock = state, Lock()
+        self._state, self._changed = state, Condition()
         self._taken: Counter[str | None] = Counter()
+        self._queues: dict[str | None, deque[Signals]] = {}
 
     @contextmanager
     def held(self, compute: str | None, count: int, signals: Signals, *, at_once: bool = False) -> Iterator[bool]:
         """Whether they were had: not if something was asked of the run while it waited. at_once: it runs there already."""
-        while not self._take(compute, count, at_once=at_once):
-            if signals.wait(_POLL_S) in ("cancel", "shutdown"):
-                yield False
-                return
+        had = at_once or self._had(compute, count, signals)
+        if at_once:
+            self._add(compute, count)
         try:
-            yield True
+            yield had
         finally:
-            with self._lock:
-                self._taken[compute] -= count
+            if had:
+                self._add(compute, -count)
 
-    def _take(self, compute: str | None, count: int, *, at_once: bool) -> bool:
-        with self._lock:
-            # A job that wants more nodes than there are would wait for ever; it gets all of them.
-            if at_once or self._taken[compute] + min(count, self.size(compute)) <= self.size(compute):
-                self._taken[compute] += count
-                return True
+    def _had(self, compute: str | None, count: int, signals: Signals) -> bool:
+        """In the order of asking, one queue for each compute."""
+        with self._changed:
+            queue = self._queues.setdefault(compute, deque())
+            queue.append(signals)
+            while signals.asked not in ("cancel", "shutdown"):
+                if queue[0] is signals and self._fits(compute, count):
+                    self._taken[compute] += count
+                    queue.popleft()
+                    self._changed.notify_all()
+                    return True
+                self._changed.wait(_POLL_S)
+            queue.remove(signals)
+            self._changed.notify_all()
             return False
+
+    def _fits(self, compute: str | None, count: int) -> bool:
+        """A job that wants more nodes than there are would wait for ever; it gets all of them."""
+        size = self.size(compute)
+        return self._taken[compute] + min(count, size) <= size
+
+    def _add(self, compute: str | None, count: int) -> None:
+        with self._changed:
+            self._taken[compute] += count
+            self._changed.notify_all()
 
     def size(self, compute: str | None) -> int:
         doc = self._state.get("compute", compute) if compute else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import traceback
 from collections.abc import Callable, Mapping
 from threading import Thread
@@ -36,6 +37,8 @@ class PipelineRun:
         self._signals, self._signals_of, self._goes_on = signals, signals_of, goes_on
         self._threads: dict[str, Thread] = {}
         self._ended: dict[str, bool] = {}
+        self._gave_up = False
+        self._ids = {run["_node"]: run["runId"] for run in context.runs.children(run_id)}
         self._log = Log(context, run_id, PIPELINE_LOG)
 
     def drive(self) -> None:
@@ -69,29 +72,32 @@ class PipelineRun:
     def _start_ready(self) -> None:
         if self._signals.asked is not None or self._failed_for_good():
             return
-        for node in self._graph.settled(self._ended):
-            if node.name not in self._threads:
-                child = self._child(node)
-                self._log.line(
-                    f"Submitting 1 runs, first five are: {child['properties']['azureml.nodeid']}:{child['runId']}"
-                )
-                thread = Thread(target=self._run_child, args=(node, child["runId"]), daemon=True, name=child["runId"])
-                self._threads[node.name] = thread
-                thread.start()
+        ready = [node for node in self._graph.settled(self._ended) if node.name not in self._threads]
+        told = []
+        for node in itertools.takewhile(lambda _: self._signals.asked is None, ready):
+            child = self._child(node)
+            run_id = child["runId"]
+            told.append(f"Submitting 1 runs, first five are: {child['properties']['azureml.nodeid']}:{run_id}")
+            self._threads[node.name] = Thread(target=self._run_child, args=(node, run_id), daemon=True, name=run_id)
+            self._threads[node.name].start()
+        self._log.lines(told)
 
     def _collect(self) -> None:
+        told = []
         for name, thread in list(self._threads.items()):
             if thread.is_alive():
                 continue
             del self._threads[name]
-            run = self._found(name)
-            if run is None or run["status"] not in END_STATUSES:
+            run = self._context.runs.get(self._ids[name])
+            if run["status"] not in END_STATUSES:
                 continue  # the emulator ends
             self._ended[name] = run["status"] == "Completed"
-            self._log.line(f"Completing processing run id {run['runId']}.")
-            if self._failed_for_good():
-                for one in self._context.runs.children(self._run_id):
-                    cancel_tree(self._context, one["runId"], self._signals_of)
+            told.append(f"Completing processing run id {run['runId']}.")
+        self._log.lines(told)
+        if self._failed_for_good() and self._signals.asked is None and not self._gave_up:
+            self._gave_up = True
+            for name in self._threads:
+                cancel_tree(self._context, self._ids[name], self._signals_of)
 
     def _verdict(self) -> RunError | None:
         if self._signals.asked == "cancel":
@@ -106,25 +112,23 @@ class PipelineRun:
 
     # -- children -------------------------------------------------------------------------------------------------
 
-    def _found(self, node: str) -> Doc | None:
-        return next((run for run in self._context.runs.children(self._run_id) if run["_node"] == node), None)
-
     def _child(self, node: Node) -> Doc:
-        if (there := self._found(node.name)) is not None:
-            return there
+        """The node's run, made unless an earlier process made it."""
+        if (there := self._ids.get(node.name)) is not None:
+            return self._context.runs.get(there)
         own = self._context.runs.get(self._run_id)
         told = {
             "azureml.runsource": "azureml.StepRun", "azureml.nodeid": uuid4().hex[:8], "StepType": _STEP_TYPES[node.kind],
             "azureml.pipelinerunid": self._run_id, "azureml.rootpipelinerunid": own["rootRunId"],
             "azureml.moduleName": str(node.spec.get("name") or node.name), "azureml.moduleid": node.component,
-            "azureml.parallelRunStep": str(node.kind == "parallel").lower(),
         }  # fmt: skip
         origin = Origin(
             own["rootRunId"], own["experimentName"], node.display_name, "azureml.StepRun", parent=self._run_id,
             node=node.name, compute=node.compute or self._scope.compute, properties=told,
             tags=node.node.get("tags") or {},
         )  # fmt: skip
-        return self._context.runs.create(str(uuid4()), origin)
+        self._ids[node.name] = str(uuid4())
+        return self._context.runs.create(self._ids[node.name], origin)
 
     def _run_child(self, node: Node, run_id: str) -> None:
         runs, signals = self._context.runs, self._signals_of(run_id, self._signals)
@@ -210,8 +214,7 @@ def drive_pipeline(context: Context, job: Doc, signals: Signals, signals_of: Sig
     PipelineRun(context, job["name"], graph, scope, signals, signals_of, goes_on=goes_on).drive()
 
 
-_STEP_TYPES = {"command": "PythonScriptStep", "pipeline": "SubGraphCloudStep", "sweep": "HyperDriveStep",
-               "parallel": "ParallelRunStep"}  # fmt: skip
+_STEP_TYPES = {"command": "PythonScriptStep", "pipeline": "SubGraphCloudStep", "sweep": "HyperDriveStep"}
 DRIVERS: dict[str, Callable[[PipelineRun, Node, str, Signals], None]] = {
     "command": PipelineRun.command,
     "pipeline": PipelineRun.nested,

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.emulators.azureml.execution.clock import now
 from tests.emulators.azureml.execution.failures import END_STATUSES, RunError, error_document
+from tests.emulators.azureml.history import experiment_id
 from tests.emulators.azureml.profile import Profile
 from tests.emulators.azureml.state import Doc, State
 
@@ -44,7 +45,7 @@ class Runs:
         made = now()
         return self._state.put("run", run_id, {
             "runId": run_id, "runUuid": str(uuid.uuid4()), "parentRunId": origin.parent, "rootRunId": origin.job,
-            "experimentId": str(uuid.uuid5(uuid.NAMESPACE_URL, origin.experiment)),
+            "experimentId": experiment_id(origin.experiment),
             "experimentName": origin.experiment, "displayName": origin.display_name, "name": origin.display_name,
             "description": origin.description, "status": "NotStarted", "createdUtc": made, "startTimeUtc": None,
             "endTimeUtc": None, "dataContainerId": f"dcid.{run_id}", "runType": origin.run_type,

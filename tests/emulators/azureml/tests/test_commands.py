@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import socket
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.emulators.azureml import names
+from tests.emulators.azureml.execution.docker import call
 from tests.emulators.azureml.tests.bench import Bench
 
 pytestmark = pytest.mark.docker
@@ -75,6 +80,14 @@ def test_the_log_is_byte_for_byte_and_there_while_the_job_runs(bench: Bench) -> 
     (bench.folder / "work" / name / "wd" / "go").touch()
     assert bench.ended(name)["status"] == "Completed"
     assert bench.log(name) == bytes(range(256)) + b"\xff" * 5_000_000
+
+
+def test_a_flood_of_log_holds_nothing_up(bench: Bench) -> None:
+    bench.profile.change({"cancel_grace_s": 0})
+    name = bench.begin(bench.command("while true; do head -c 1000000 /dev/zero; sleep 0.02; done"))
+    bench.until(lambda: bench.log(name), "it writes")
+    bench.execution.cancel(name)
+    assert bench.ended(name)["status"] == "Canceled"
 
 
 def test_the_service_s_variables_and_the_job_s_own(bench: Bench) -> None:
@@ -191,6 +204,58 @@ def test_an_image_that_cannot_be_had_fails_the_job(bench: Bench, environment: di
         assert b"does not install conda" in bench.log(name, "azureml-logs/20_image_build_log.txt")
 
 
+def listens(host: str) -> bool:
+    with socket.socket() as trial:
+        return trial.connect_ex(("127.0.0.1", int(host.split(":")[1]))) == 0
+
+
+@contextmanager
+def registry(folder: Path) -> Iterator[str]:
+    """Debian's, on loopback, for the user `robot` with the password `secret`; its host and port."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{trial.getsockname()[1]}"
+    users = subprocess.run(["htpasswd", "-Bbn", "robot", "secret"], check=True, capture_output=True).stdout
+    (folder / "users").write_bytes(users)
+    (folder / "registry.yml").write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}/blobs}}}}\nhttp: {{addr: '{host}'}}\n"
+        f"auth: {{htpasswd: {{realm: emulator, path: {folder}/users}}}}\n"
+    )
+    command = ["docker-registry", "serve", str(folder / "registry.yml")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield host
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.mark.slow
+def test_an_image_is_pulled_by_digest_with_the_workspace_s_own_login(bench: Bench, tmp_path: Path) -> None:
+    login = {"username": "robot", "password": "secret"}
+    with registry(tmp_path) as host:
+        config = {"auths": {host: {"auth": base64.b64encode(b"robot:secret").decode()}}}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        repository = f"{host}/emu/small"
+        call("tag", bench.image, f"{repository}:1")
+        try:
+            bench.until(lambda: listens(host), "the registry listens")
+            call("--config", str(tmp_path), "push", "--quiet", f"{repository}:1")
+            reference = call("image", "inspect", "--format", "{{index .RepoDigests 0}}", f"{repository}:1").strip()
+            digest = reference.rpartition("@")[2]
+            environment = bench.environment("pushed", {"image": f"{repository}@{digest}"})
+            refused = bench.ended(bench.begin(bench.command("true", environmentId=environment)))
+            assert refused["status"] == "Failed"
+            assert "no basic auth credentials" in refused["error"]["error"]["message"]
+            properties = {"category": "ContainerRegistry", "target": f"https://{host}", "credentials": login}
+            bench.state.put("connection", "robot", {"name": "robot", "properties": properties})
+            name = bench.begin(bench.command("echo pulled", environmentId=environment))
+            assert bench.ended(name)["status"] == "Completed", bench.run(name)["error"]
+            assert bench.log(name) == b"pulled\n"
+        finally:
+            call("rmi", f"{repository}:1")
+
+
 def test_an_image_is_built_from_a_context_once(bench: Bench) -> None:
     bench.blobs.upload("azureml", "ctx/Dockerfile", f"FROM {bench.image}\nCOPY f /f\n".encode())
     bench.blobs.upload("azureml", "ctx/f", b"from the context\n")
@@ -237,3 +302,39 @@ def test_jobs_outlive_the_emulator(tmp_path: Path, image: str) -> None:
         assert second.artifact(running, "outputs/x") == b"x\n"
     finally:
         second.stop()
+
+
+def test_a_container_that_was_made_but_never_started_is_made_again(tmp_path: Path, image: str) -> None:
+    first = Bench(tmp_path, image).start()
+    first.profile.change({"queue_s": 60})
+    name = first.begin(first.command("echo ran"))
+    first.until(lambda: first.run(name)["status"] == "Queued", "it is queued")
+    container = first.execution._context.places(name).container
+    first.stop(keep=True)
+    call("create", "--name", container, image, "true")  # as far as a killed emulator may have come
+    second = Bench(tmp_path, image).start()
+    try:
+        second.execution.resume()
+        assert second.ended(name)["status"] == "Completed", second.run(name)["error"]
+        assert second.log(name) == b"ran\n"
+    finally:
+        second.stop()
+
+
+def test_the_modes_of_data(bench: Bench) -> None:
+    bench.blobs.upload("azureml", "folder/a", b"a")
+    bench.blobs.upload("azureml", "folder/sub/b", b"b")
+    uri = "azureml://datastores/workspaceartifactstore/paths/folder/"
+    modes = {"mounted": "ReadOnlyMount", "down": "Download", "uri": "Direct"}
+    name = bench.begin(
+        bench.command(
+            "cat ${{inputs.mounted}}/sub/b; echo x > ${{inputs.down}}/a && cat ${{inputs.down}}/a; echo ${{inputs.uri}};"
+            " echo ${{outputs.uri}}; (echo x > ${{inputs.mounted}}/a) 2>/dev/null || echo read-only",
+            inputs={key: {"jobInputType": "uri_folder", "uri": uri, "mode": mode} for key, mode in modes.items()},
+            outputs={"uri": {"jobOutputType": "uri_folder", "mode": "Direct"}},
+        )
+    )
+    assert bench.ended(name)["status"] == "Completed"
+    output = f"azureml://datastores/workspaceblobstore/paths/azureml/{name}/uri/"
+    assert bench.log(name).decode().splitlines() == ["bx", uri, output, "read-only"]
+    assert bench.blobs.read("azureml", "folder/a") == b"a"

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.emulators.azureml import names
 from tests.emulators.azureml.cli import ROOT
-from tests.emulators.azureml.fixture import Service, running
-from tests.emulators.azureml.tests.client import Client
+from tests.emulators.azureml.fixture import Service, eventually, running
+from tests.emulators.azureml.tests.client import HISTORY, Client
 
 
 @pytest.fixture
@@ -70,3 +71,33 @@ def test_a_proxy_in_its_own_environment_does_not_disturb_it(tmp_path: Path, monk
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
     with running(tmp_path / "state") as service:
         assert Client(service.env).arm("GET", "").status == 200
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_a_job_goes_on_while_the_service_is_away(own: Service, image: str, how: str) -> None:
+    client = Client(own.env)
+    client.arm("PUT", "/environments/e/versions/1", {"properties": {"image": image}})
+    job = {
+        "jobType": "Command",
+        "command": "for i in $(seq 40); do echo line $i; sleep 0.2; done",
+        "computeId": names.arm("computes", "cpu-cluster"),
+        "environmentId": names.arm("environments", "e", "versions", "1"),
+    }
+    assert client.arm("PUT", "/jobs/away", {"properties": job}).status == 201
+    eventually(lambda: b"line 2\n" in log(client), "it writes")
+    own.kill() if how == "kill" else own.stop(keep_jobs=True)
+    own.start()
+    eventually(lambda: status(client) not in {"Starting", "Running", "Queued", "Finalizing"}, "it ends")
+    assert status(client) == "Completed"
+    assert log(client) == b"".join(b"line %d\n" % number for number in range(1, 41))
+
+
+def status(client: Client) -> str:
+    return str(client.arm("GET", "/jobs/away").body["properties"]["status"])
+
+
+def log(client: Client) -> bytes:
+    files = client.ask("GET", f"{HISTORY}/runs/away/details").body["logFiles"]
+    reply = client.open("GET", files["user_logs/std_log.txt"]) if "user_logs/std_log.txt" in files else None
+    return bytes(reply.body) if reply and reply.status == 200 else b""

@@ -88,8 +88,8 @@ def test_a_sweep_and_its_best_trial(azureml: Service, sdk: Sdk, image: str) -> N
     process = sdk.start(
         HEAD.format(image=image)
         + """
-    trial = command(command="sleep 3; echo ${{inputs.x}} | tee outputs/x", environment=environment,
-                    inputs={"x": 1}, compute="cpu-cluster")
+    text = "while [ ! -e go ]; do sleep 0.1; done; echo ${{inputs.x}} | tee outputs/x"
+    trial = command(command=text, environment=environment, inputs={"x": 1}, compute="cpu-cluster")
     sweep = trial(x=Choice([1, 2])).sweep(primary_metric="loss", goal="minimize", sampling_algorithm="grid",
                                           compute="cpu-cluster")
     sweep.set_limits(max_total_trials=2, max_concurrent_trials=2, timeout=600)
@@ -102,21 +102,19 @@ def test_a_sweep_and_its_best_trial(azureml: Service, sdk: Sdk, image: str) -> N
     show(last=job.status, best=job.properties["best_child_run_id"])
     """
     )
-    name = ""
 
-    def trials() -> list[str]:
-        return [run["runId"] for run in azureml.admin.documents("run") if run["_job"].startswith(name)]
+    def running_trials() -> list[str]:
+        runs = azureml.admin.documents("run")
+        return [run["runId"] for run in runs if run["parentRunId"] and run["status"] == "Running"]
 
-    eventually(lambda: len([run for run in azureml.admin.documents("run") if run["_node"] == "1"]) > 0, "two trials")
-    name = next(run["_job"] for run in azureml.admin.documents("run") if run["_node"] == "1")
-    for number, loss in enumerate((0.5, 0.25)):
-        metrics = {"loss": [{"value": loss, "step": 0, "timestamp": 0}]}
-        azureml.admin.change("run", f"{name}_{number}", _metrics=metrics)
+    eventually(lambda: len(running_trials()) == 2, "two trials run")
+    for trial, loss in zip(sorted(running_trials()), (0.5, 0.25), strict=True):
+        azureml.admin.change("run", trial, _metrics={"loss": [{"value": loss, "step": 0, "timestamp": 0}]})
+        (azureml.folder / "work" / trial / "wd" / "go").touch()
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert f'"last": "Completed", "best": "{name}_1"' in out
+    assert f'"last": "Completed", "best": "{trial}"' in out
     assert (sdk.folder / "down" / "artifacts" / "outputs" / "x").read_text() == "2\n"
-    assert sorted(trials()) == [name, f"{name}_0", f"{name}_1"]
 
 
 def test_an_environment_is_built_from_its_context(azureml: Service, client: Client, sdk: Sdk, image: str) -> None:

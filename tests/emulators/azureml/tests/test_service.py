@@ -125,6 +125,18 @@ def test_the_workspace_names_what_belongs_to_it(client: Client) -> None:
     assert client.arm("POST", "/computes/cpu-cluster/listNodes").body == {"nodes": []}
 
 
+def test_workspaces_are_listed_and_connections_keep_their_secrets(azureml: Service, client: Client) -> None:
+    workspace = client.arm("GET", "").body
+    for place in (f"/subscriptions/{names.SUBSCRIPTION}", names.GROUP_ID):
+        every = f"{ARM}{place}/providers/{names.PROVIDER}/workspaces?api-version=2024-10-01"
+        assert client.ask("GET", every).body["value"] == [workspace]
+    properties = {"category": "ContainerRegistry", "target": "https://r", "credentials": {"password": "secret"}}
+    azureml.admin.change("connection", "r", name="r", properties=properties)
+    (told,) = client.arm("GET", "/connections").body["value"]
+    assert told["properties"] == {"category": "ContainerRegistry", "target": "https://r", "credentials": None}
+    azureml.admin.ask("DELETE", "/documents/connection/r")
+
+
 @pytest.mark.parametrize("secrets", ["Sas", "AccountKey", "None"])
 def test_datastores_have_the_credentials_of_the_switch(azureml: Service, client: Client, secrets: str) -> None:
     azureml.admin.switch(secrets=secrets)

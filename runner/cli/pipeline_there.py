@@ -1,0 +1,116 @@
+"""`runner pipeline` with `--backend azureml`: pipelines that are registered in a workspace, as its components."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from runner import console
+from runner.cli import workspaces
+from runner.errors import UsageError
+
+if TYPE_CHECKING:
+    from runner.backends.azureml.components import Pipeline
+    from runner.job import Job
+    from runner.spec.config import Config
+
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,254}")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a pipeline is to be called, and where the images of its libs files are."""
+
+    name: str
+    description: str
+    registry: str | None
+
+
+def refuse(asked: dict[str, str] | None, registry: str | None = None) -> None:
+    """Options that only Azure ML has a use for.
+
+    Raises:
+        UsageError: one was given.
+    """
+    if asked or registry is not None:
+        raise UsageError("workspace and registry are Azure ML's here", "say it too: --backend azureml")
+
+
+def register(job: Job, settings: Config, named: Named, asked: dict[str, str] | None, *, json: bool) -> None:
+    """Make a pipeline a component of the workspace, as plain Azure ML: it needs no runner to run."""
+    from runner.backends.azureml import components, sdk
+    from runner.export import component
+
+    if not _NAME.fullmatch(named.name):
+        near = re.sub(r"[^a-z0-9_]", "_", named.name.lower()).lstrip("_0123456789")
+        raise UsageError(
+            f"{named.name!r} cannot be a component's name in Azure ML", "expected lower-case letters, digits and `_`",
+            *([f"such as {near}"] if near else []),
+        )  # fmt: skip
+    document = component(job, settings, named.name, named.description or job.description, registry=named.registry)
+    with workspaces.opened(asked) as (arm, found):
+        target = found.target
+        version = components.next_version(arm, target, named.name)
+    name, version = sdk.register(target, {**document, "version": version})
+    if json:
+        console.result_json({"name": name, "version": version, "workspace": target.workspace})
+        return
+    console.result(f"{name}@{version}")
+    console.say("", f"run it: runner submit pipeline:{name} --backend azureml")
+
+
+def show_all(asked: dict[str, str] | None, *, json: bool) -> None:
+    """The pipelines of the workspace."""
+    from runner.backends.azureml import components
+
+    with workspaces.opened(asked) as (arm, found):
+        rows = components.listed(arm, found.target)
+    if json:
+        console.result_json([asdict(row) for row in rows])
+        return
+    if not rows:
+        console.say("", f"no pipelines in the workspace {found.target.workspace}")
+        return
+    console.table(
+        ("NAME", "VERSION", "REGISTERED", "DESCRIPTION"),
+        [(row.name, row.version, _when(row.created), row.description) for row in rows],
+    )
+
+
+def show(reference: str, asked: dict[str, str] | None, *, json: bool) -> None:
+    """One of them."""
+    from runner.backends.azureml import components
+
+    with workspaces.opened(asked) as (arm, found):
+        row = components.find(arm, found.target, reference)
+    if json:
+        console.result_json(asdict(row))
+        return
+    lines = [
+        f"{row.name}@{row.version}   {row.description}".rstrip(),
+        f"  {'registered':<12}{_when(row.created)}",
+        f"  {'versions':<12}{', '.join(row.versions)}",
+        *_inputs(row),
+        *(f"  {'output':<12}{name}  {kind}" for name, kind in row.outputs.items()),
+    ]
+    for line in lines:
+        console.result(console.printable(line))
+
+
+def _inputs(row: Pipeline) -> list[str]:
+    told = []
+    for name, each in row.inputs.items():
+        default = each.get("default")
+        value = "optional" if default is None and each.get("optional") else "required" if default is None else default
+        told.append(f"  {'input':<12}{name}  {each.get('type')}  {value}")
+    return told
+
+
+def _when(text: str | None) -> str:
+    try:
+        return console.local_time(datetime.fromisoformat(text).timestamp()) if text else ""
+    except ValueError:
+        return ""
