@@ -340,7 +340,8 @@ def test_commands_on_runs_import_nothing_heavy(cli: Cli, finished: str) -> None:
 HERE = (
     "--help", "build --help", "push --help", "schema job", "submit a.sh --backend process --dry-run",
     "submit p.yml --backend process --wait --name pipe", "list", "status done", "logs done", "show done", "wait done",
-    "experiments", "why pipe.a", "resume pipe --wait", "graph p.yml", "open done", "cancel done", "download done --to x",
+    "experiments", "why pipe.a", "resume pipe --wait", "graph p.yml", "export p.yml --to azureml", "open done",
+    "cancel done", "download done --to x",
     "delete done", "prune", "doctor", "backends", "image list", "pipeline list", "compute --help", "libs diff --help",
 )  # fmt: skip
 """Every command, at work on this machine. What a command costs that asks Azure is looked at in tests/azureml."""

@@ -10,14 +10,19 @@ from tests.emulators.azureml.state import Doc, State
 from tests.emulators.azureml.wire import MANAGEMENT, Answer, Call, Route, ServiceError
 
 _ID = f"{names.GROUP_ID}/providers/Microsoft.ContainerRegistry/registries/{names.REGISTRY}"
+_FIRST = "5b1c0a52-7f0e-4b6a-9d53-0e1f000000aa"
 _ROLES = r"(?P<scope>/subscriptions/.+)/providers/Microsoft\.Authorization/roleAssignments"
 
 
 class Registries:
-    """Role assignments in the state, kind "role": their properties."""
+    """Role assignments in the state, kind "role": their properties. At first the workspace's identity may pull."""
 
     def __init__(self, state: State) -> None:
         self._state = state
+        if state.get("role", _FIRST) is None:
+            pull = "/providers/Microsoft.Authorization/roleDefinitions/7f951dda-4ed3-4680-a7ca-43fe172d538d"
+            role = {"roleDefinitionId": pull, "principalId": names.WORKSPACE_PRINCIPAL, "scope": _ID}
+            state.put("role", _FIRST, role)
 
     def routes(self) -> list[Route]:
         host = r"management\.azure\.com"  # its api-versions are not Azure ML's, so they are looked at here
