@@ -6,6 +6,7 @@ order of their coming. Whoever serves MLflow's REST API writes it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import traceback
 from collections.abc import Mapping
@@ -105,9 +106,7 @@ class SweepRun:
         context.runs.move(self._run_id, "Running")
         while not self._over():
             self._start_trials()
-            self._signals.wait(_POLL_S) if self._signals.asked is None else next(iter(self._threads.values())).join(
-                _POLL_S
-            )
+            self._pause()
             self._threads = {name: thread for name, thread in self._threads.items() if thread.is_alive()}
             self._give_up()
             self._limit()
@@ -116,6 +115,13 @@ class SweepRun:
         context.runs.move(self._run_id, "Finalizing")
         self._tell_best()
         context.runs.end(self._run_id, self._verdict())
+
+    def _pause(self) -> None:
+        """Until something is asked; from then on until a trial has ended."""
+        if self._signals.asked is None:
+            self._signals.wait(_POLL_S)
+        for thread in itertools.islice(self._threads.values(), 1):
+            thread.join(_POLL_S if self._signals.asked else 0)
 
     def _over(self) -> bool:
         if self._threads:
