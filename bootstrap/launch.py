@@ -261,11 +261,11 @@ def not_started(bootstrap: dict, record: str, key: str, message: str, retryable:
     return found.fields["process_exit"]
 
 
-def arguments(config: dict, sections: dict, record: str, key: str, outputs: bool) -> list:
+def arguments(config: dict, sections: dict, record: str, key: str, saved: list) -> list:
     """The bootstrapper's command line."""
     options = ["--merge", "--status", record, "--attempt", key, *config["options"]]
-    for folder, word in config["outputs"] if outputs else ():
-        options += ["--output", folder + "=" + filled(word, sections)]
+    for folder, target in saved:
+        options += ["--output", folder + "=" + target]
     return [*options, "--", *(filled(word, sections) for word in config["argv"])]
 
 
@@ -283,6 +283,11 @@ def main() -> int:
     quietly(os.makedirs, "outputs", exist_ok=True)
     kept = quietly(os.makedirs, LOGS, exist_ok=True) is None and os.access(LOGS, os.W_OK)
     logs = os.path.abspath(LOGS) if kept else aside
+    targets = [filled(word, sections) for word in (*config["folders"], *(word for _, word in config["outputs"]))]
+    saved = [(folder, filled(word, sections)) for folder, word in config["outputs"]]
+    for folder, (_, section, _) in config["outputs"]:
+        # The script may take an output by either of its names, so both are the folder that is saved at the end.
+        sections[section] = os.fsencode(os.path.abspath(folder))
     env = environment(bootstrap, config, sections, aside)
     tracking(os.path.join(aside if number else logs, "mlflow"), env, config["mlflow"])
     for word in config["folders"]:
@@ -291,7 +296,7 @@ def main() -> int:
         quietly(os.makedirs, os.path.dirname(filled(word, sections)), exist_ok=True)
     record = os.path.join(logs, "status-%d.json" % number if number else "status.json")
     key = os.fsdecode(env.pop(b"RUNNER_KEY"))
-    argv = arguments(config, sections, record, key, first_here(os.environ, distributed))
+    argv = arguments(config, sections, record, key, saved if first_here(os.environ, distributed) else [])
     bootstrap["environment"] = lambda: env
     bootstrap["RECORD_LINE"] = "runner-record: "
     if config.get("secrets"):
@@ -304,8 +309,8 @@ def main() -> int:
         forward.beside(dict(os.environ), script, record)
     copied = quietly(piped)
     code = bootstrap["main"](argv if number else ["--log-status", *argv])
-    for word in (*config["folders"], *(word for _, word in config["outputs"])):
-        quietly(mark_empty, filled(word, sections))
+    for folder in targets:
+        quietly(mark_empty, folder)
     all_copied(copied)
     return code
 

@@ -111,7 +111,7 @@ def test_the_working_directory_is_a_writable_copy_of_the_code(
     script("data/run.sh", "#!/bin/sh\n").chmod(0o755)
     before = _tree(work)
     row = api.run(path)
-    assert row["reason"] == "Completed", api.log(row["name"])
+    assert row["reason"] == "Completed", (row["message"], api.log(row["name"]))
     assert api.log(row["name"]) == b"shipped shipped True\n"
     assert _tree(work) == before
     if not can.remote:  # where it is not seen from here

@@ -33,7 +33,7 @@ _BROUGHT = (
 )  # fmt: skip
 _IGNORE_FILES = (".amlignore", ".gitignore")
 _RESTORE = "restore.sh"
-_ORDER = (b"mkdir", b"cp", b"ln", b"chmod")
+_ORDER = (b"mkdir", b"cp", b"ln", b"executable")
 _CHANGED = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]|[. ](/|$)")
 """In a path: what blobs cannot hold, what they take for a `/`, and what is cut off at the end of a name."""
 _HEAD = b"""# Another user's file cannot be made executable, a copy of it can.
