@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runner.backends.azureml.blobs import Blob, Place, place_of, targets
+from runner.backends.azureml.command import EMPTY
 from runner.backends.azureml.members import taken
 from runner.backends.azureml.tail import ARTIFACTS, folder_of
 from runner.backends.base import LEFT
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 LIMIT = "RUNNER_DOWNLOAD_LIMIT"
 _LIMIT_B = 1 << 30
-_EMPTY = ".runner-empty"
-"""What our launcher puts into an output folder in which there is nothing: Azure ML knows no empty ones."""
 _OWN = "logs/runner/"
 """Where our launcher keeps the record and what was logged; none of the user's logs."""
 
@@ -134,7 +133,7 @@ class Outputs:
 
     def _files(self, place: Place) -> tuple[Blob, ...]:
         """What a folder holds, without the file that stands for its being empty."""
-        return tuple(blob for blob in self.datastores.listing(place) if blob.name.rpartition("/")[2] != _EMPTY)
+        return tuple(blob for blob in self.datastores.listing(place) if blob.name.rpartition("/")[2] != EMPTY)
 
     def _probed(self, run: str, name: str) -> Output | None:
         """Where Azure ML writes an output for which nothing else was asked; None: there is nothing."""
