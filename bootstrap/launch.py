@@ -16,6 +16,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 LOGS = os.path.join("logs", "runner")  # below ./logs, which Azure ML keeps with the run
 EMPTY = ".runner-empty"  # never brought to the user
+COPIED_S = 30.0
 KEPT = ("profile.R", os.path.join("python", "runner_plots.py"))  # what the script itself loads while it runs
 
 
@@ -123,12 +124,14 @@ def copy(read: int) -> None:
 
 
 def all_copied(copied) -> None:
-    """Waits until the log is whole; we are the last to write to it."""
+    """Waits until the log is whole; we are the last to write to it, unless something has escaped us."""
     if copied is not None:
+        import select
+
         null = os.open(os.devnull, os.O_WRONLY)
         for fd in (1, 2):
             os.dup2(null, fd)
-        os.read(copied, 1)
+        select.select([copied], [], [], COPIED_S)
 
 
 def mark_empty(folder: str) -> None:
