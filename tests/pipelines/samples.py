@@ -61,7 +61,7 @@ EVERYWHERE = (
 )  # fmt: skip
 DOCKER = (
     Sample("values/docker.yml", {"limits/limits": "32\n268435456\n512\n"}),
-    Sample("retry/memory.yml", {"used/used": "120 MiB\n"}),
+    Sample("retry/memory.yml", {"used/used": "120 MiB\n"}, refused="retry.memory"),
     Sample("mixed/with-libs.yml", {"show/table/table": "| name        |    value |"}),
 )
 
