@@ -33,7 +33,7 @@ from runner.job import (
     Value,
 )
 from runner.spec import pysteps
-from runner.spec.jobwriter import settings_written, write
+from runner.spec.jobwriter import docker_args, settings_written, write
 from runner.spec.yamldoc import nearest
 
 if TYPE_CHECKING:
@@ -248,14 +248,17 @@ def step(
     made = pysteps.Wish(f"step {own}")
     given = {each: _given(pipeline, own, each, value) for each, value in (inputs or {}).items()}
     what = made.command(script, args, command, code)
+    limits = made.limits(cpus=cpus, memory=memory, shm_size=shm_size, timeout=timeout)
+    docker = docker_args(limits)
     component = Command(
         inputs={each: Input(kind) for each, (_, kind) in given.items()},
         outputs=made.outputs(outputs),
         environment=made.environment(libs, image, environment),
         variables=made.variables(env or {}),
-        limits=made.limits(cpus=cpus, memory=memory, shm_size=shm_size, timeout=timeout),
+        limits=limits,
         retry=made.retry(retries, retry_on),
         deterministic=deterministic,
+        native={"resources": {"docker_args": docker}} if docker else {},  # as it is read from a file
         **what,
     )
     made.check_expressions(component)

@@ -144,17 +144,21 @@ def _output(output: Output) -> dict[str, Any]:
     return _filled({"type": output.type.value, "path": place})
 
 
-def _limits(limits: Limits) -> dict[str, Any]:
+def docker_args(limits: Limits) -> str:
     """cpus and memory have no member of their own: they are arguments for docker, of which these are taken everywhere."""
     arguments = []
     if limits.cpus is not None:
         arguments.append(f"--cpus={limits.cpus:.15g}")
     if limits.memory_bytes is not None:
         arguments.append(f"--memory={_size(limits.memory_bytes)}")
+    return " ".join(arguments)
+
+
+def _limits(limits: Limits) -> dict[str, Any]:
     shm = None if limits.shm_bytes is None else _size(limits.shm_bytes)
     timeout = None if limits.timeout_s is None else int(limits.timeout_s)
     return {
-        "resources": _filled({"shm_size": shm, "docker_args": " ".join(arguments)}),
+        "resources": _filled({"shm_size": shm, "docker_args": docker_args(limits)}),
         "limits": _filled({"timeout": timeout}),
     }
 
