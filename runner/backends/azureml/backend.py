@@ -8,11 +8,9 @@ wait for the network.
 from __future__ import annotations
 
 from contextlib import suppress
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.backends.azureml import secrets
+from runner.backends.azureml import installed, secrets
 from runner.backends.azureml.blobs import Datastores
 from runner.backends.azureml.bring import unavailable
 from runner.backends.azureml.credential import Tokens
@@ -23,18 +21,17 @@ from runner.backends.azureml.rest import Rest
 from runner.backends.azureml.service import Service
 from runner.backends.azureml.watched import shown, unfinished
 from runner.backends.base import Capabilities, Layout, Tried
-from runner.errors import BackendError, CapabilityError, NotFoundError, RunnerError, UnavailableError
+from runner.errors import BackendError, NotFoundError, RunnerError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
 
     from runner.backends.azureml.target import Target
     from runner.backends.base import Box, Handle, Observation, Task
     from runner.model import Step
 
 _ENDED = frozenset({"Completed", "Failed", "Canceled"})
-_NEEDS = ("urllib3", "azure.identity", "azure.storage.blob", "azure.ai.ml")
-"""What is imported later, when it is needed: half a second and more. That it is there is said before anything starts."""
 
 
 class AzureMLBackend:
@@ -59,7 +56,7 @@ class AzureMLBackend:
         Raises:
             CapabilityError: what it needs is not installed.
         """
-        _check_installed()
+        installed.check()
         self._target = target
         rest = Rest(Tokens(target.auth))
         self._rest = rest
@@ -284,21 +281,3 @@ class AzureMLBackend:
     def studio(self, handle: Handle) -> str:
         """The address of the job's page in the studio."""
         return f"https://ml.azure.com/runs/{run_of(handle)}?wsid={self._target.path}"
-
-
-def _check_installed() -> None:
-    for name in _NEEDS:
-        if not _is_there(name):
-            raise CapabilityError(
-                f"the backend azureml needs {name}, which is not installed",
-                "install it: pip install 'runner[azure]'",
-                "or run with --backend docker",
-            )
-
-
-def _is_there(name: str) -> bool:
-    """Whether a module can be imported; nothing is, which `find_spec` of a name with dots would."""
-    top, *inner = name.split(".")
-    found = find_spec(top)
-    folders = (found.submodule_search_locations or ()) if found is not None else ()
-    return found is not None and (not inner or any(Path(folder, *inner).is_dir() for folder in folders))
