@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.backends.azureml import secrets
@@ -26,7 +27,6 @@ from runner.errors import BackendError, CapabilityError, NotFoundError, RunnerEr
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from pathlib import Path
 
     from runner.backends.azureml.target import Target
     from runner.backends.base import Box, Handle, Observation, Task
@@ -276,13 +276,17 @@ class AzureMLBackend:
 
 def _check_installed() -> None:
     for name in _NEEDS:
-        try:
-            found = find_spec(name)
-        except ModuleNotFoundError:  # of a package that it is in
-            found = None
-        if found is None:
+        if not _is_there(name):
             raise CapabilityError(
                 f"the backend azureml needs {name}, which is not installed",
                 "install it: pip install 'runner[azure]'",
                 "or run with --backend docker",
             )
+
+
+def _is_there(name: str) -> bool:
+    """Whether a module can be imported; nothing is, which `find_spec` of a name with dots would."""
+    top, *inner = name.split(".")
+    found = find_spec(top)
+    folders = (found.submodule_search_locations or ()) if found is not None else ()
+    return found is not None and (not inner or any(Path(folder, *inner).is_dir() for folder in folders))
