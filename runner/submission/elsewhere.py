@@ -97,6 +97,12 @@ class Passing:
                 f"retry of the step {self._draft.name}: the service itself starts the steps of a pipeline, once",
                 "leave retry out, or submit the step as a job of its own",
             )
+        if self._draft.command.retry.memory_factor is not None and not can.memory:
+            self._fault(
+                self._where,
+                "retry.memory: it cannot hold a memory limit here, and docker_args are passed on as they are written",
+                "leave memory out of retry and choose a compute of that size, or --backend docker",
+            )
 
     def _fault(self, where: Where, text: str, *ways: str) -> None:
         self.faults.append(refusing.of_error(where.error(text, *ways)))

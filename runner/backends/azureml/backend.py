@@ -19,7 +19,7 @@ from runner.backends.azureml.names import child, job_name, root_of, run_of
 from runner.backends.azureml.outputs import Outputs
 from runner.backends.azureml.rest import Rest
 from runner.backends.azureml.service import Service
-from runner.backends.azureml.watched import shown
+from runner.backends.azureml.watched import shown, unfinished
 from runner.backends.base import Capabilities, Layout, Tried
 from runner.errors import BackendError, NotFoundError, RunnerError, UnavailableError
 
@@ -109,9 +109,11 @@ class AzureMLBackend:
     def submit(self, task: Task) -> Handle:
         """Make the job, unless it is there; see `Backend.submit`."""
         handle = self.find(task)
-        if handle is None:
-            handle = self._made(task)
-        self.watch(task, handle)
+        if handle is not None:
+            self.watch(task, handle)
+            return handle
+        handle = self._made(task)
+        self._watch(task, handle, submitted=True)
         return handle
 
     def _made(self, task: Task) -> Handle:
@@ -156,14 +158,17 @@ class AzureMLBackend:
 
     def watch(self, task: Task, handle: Handle) -> None:
         """Follow a task; its log goes on where it stopped."""
+        self._watch(task, handle, submitted=False)
+
+    def _watch(self, task: Task, handle: Handle, *, submitted: bool) -> None:
         if task.whole is not None:
             self._wholes[handle] = task
-        self._follower.watch(task, handle)
+        self._follower.watch(task, handle, submitted=submitted)
 
     def poll(self, handles: Sequence[Handle]) -> Mapping[Handle, Observation | None]:
         """What is known: of followed tasks as of the last second, of others by one question for all of them."""
         found: dict[Handle, Observation | None] = {}
-        strange = []
+        strange, taken_up = [], []
         for handle in handles:
             one = self._follower.known(handle)
             if one is None:
@@ -175,15 +180,22 @@ class AzureMLBackend:
             if self._follower.problem is not None and not one.settled:
                 raise self._follower.problem.with_traceback(None)  # it is raised again and again
             found[handle] = shown(one)
+            if one.guessed:
+                taken_up.append(handle)
+        if taken_up:
+            found |= {handle: unfinished(seen) for handle, seen in self._asked(taken_up).items() if seen is not None}
         if strange:
-            try:
-                states = self._follower.states(strange)
-            except RunnerError as error:
-                raise unavailable(error) from None
+            states = self._asked(strange)
             if missing := [handle for handle in strange if handle not in states]:
                 raise UnavailableError(f"the run history does not tell of {missing[0]} now", "it is asked again")
             found |= states
         return {handle: found[handle] for handle in handles}
+
+    def _asked(self, handles: Sequence[Handle]) -> dict[Handle, Observation | None]:
+        try:
+            return self._follower.states(handles)
+        except RunnerError as error:
+            raise unavailable(error) from None
 
     def steps(self, handle: Handle) -> Mapping[str, Handle]:
         """The children of a plan's job that are there; see `PlanBackend.steps`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 from runner.errors import CapabilityError
 
@@ -16,13 +17,17 @@ def check() -> None:
         CapabilityError: the first package that is missing, and the command that installs it.
     """
     for name in _NEEDS:
-        try:
-            found = find_spec(name)
-        except ModuleNotFoundError:  # of a package that it is in
-            found = None
-        if found is None:
+        if not _is_there(name):
             raise CapabilityError(
                 f"the backend azureml needs {name}, which is not installed",
                 "install it: pip install 'runner[azure]'",
                 "or run with --backend docker",
             )
+
+
+def _is_there(name: str) -> bool:
+    """Whether a module can be imported; nothing is, which `find_spec` of a name with dots would."""
+    top, *inner = name.split(".")
+    found = find_spec(top)
+    folders = (found.submodule_search_locations or ()) if found is not None else ()
+    return found is not None and (not inner or any(Path(folder, *inner).is_dir() for folder in folders))
