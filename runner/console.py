@@ -211,6 +211,10 @@ def advice(run: RunRow, outcome: Outcome) -> str | None:
     limits = run.step.limits
     memory = limits.memory_bytes
     match outcome.reason:
+        case Reason.OUT_OF_MEMORY if run.backend == "azureml":
+            return "a compute with more memory: runner compute list"
+        case Reason.PLATFORM_ERROR if "(ImagePull" in outcome.message:
+            return "runner doctor --backend azureml, which looks whether computes may pull from the registry"
         case Reason.OUT_OF_MEMORY:
             more = (
                 f"{max(1, 2 * (memory or 2**30) // 2**30)}g"

@@ -15,12 +15,10 @@ if TYPE_CHECKING:
 ID = "00000000-0000-0000-0000-000000000001"
 
 _CODE = """
-import sys
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name == {missing!r} or name.startswith({missing!r} + "."):
-            raise ModuleNotFoundError(name=name)
-sys.meta_path.insert(0, Missing())
+import importlib.util, pathlib, sys
+hidden, find, is_dir = {missing!r}, importlib.util.find_spec, pathlib.Path.is_dir
+importlib.util.find_spec = lambda name, *args: None if name == hidden else find(name, *args)
+pathlib.Path.is_dir = lambda self, **more: hidden.replace(".", "/") + "/" not in f"{{self}}/" and is_dir(self, **more)
 from runner.backends import open_backend
 from runner.errors import CapabilityError
 from runner.store import Store

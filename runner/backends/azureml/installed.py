@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 from runner.errors import CapabilityError
 
@@ -25,15 +26,8 @@ def check() -> None:
 
 
 def _is_there(name: str) -> bool:
-    """Whether a module can be imported. `importlib.util.find_spec` would import the packages that it is in."""
-    known, within = "", None
-    for part in name.split("."):
-        known = f"{known}.{part}" if known else part
-        try:
-            spec = next((found for finder in sys.meta_path if (found := finder.find_spec(known, within))), None)
-        except ModuleNotFoundError:
-            return False
-        if spec is None:
-            return False
-        within = spec.submodule_search_locations
-    return True
+    """Whether a module can be imported; nothing is, which `find_spec` of a name with dots would."""
+    top, *inner = name.split(".")
+    found = find_spec(top)
+    folders = (found.submodule_search_locations or ()) if found is not None else ()
+    return found is not None and (not inner or any(Path(folder, *inner).is_dir() for folder in folders))
