@@ -7,6 +7,8 @@ wait for the network.
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -94,11 +96,17 @@ class AzureMLBackend:
     # -- before anything is sent ----------------------------------------------------------------------------------
 
     def check(self, steps: Sequence[Step]) -> None:
-        """See `PlanBackend.check`."""
+        """See `PlanBackend.check`.
+
+        azure-ai-ml is imported while the answers are on their way: a supervisor that is forked from here has it then.
+        """
+        from runner.backends.azureml import sdk
         from runner.backends.azureml.arm import Arm
         from runner.backends.azureml.checks import check
 
-        check(Arm(self._rest), self._target, steps)
+        forked = threading.active_count() == 1  # one that is spawned has to import for itself
+        self._rest.tokens.prepare()
+        check(Arm(self._rest), self._target, steps, meanwhile=sdk.ready if forked else None)
 
     def registry(self) -> str | None:
         """The host of the workspace's own registry; None: it has none yet."""
@@ -111,7 +119,13 @@ class AzureMLBackend:
 
     def submit(self, task: Task) -> Handle:
         """Make the job, unless it is there; see `Backend.submit`."""
-        handle = self.find(task)
+        from runner.backends.azureml import sdk
+
+        self._rest.tokens.prepare()
+        with ThreadPoolExecutor(1) as pool:
+            finding = pool.submit(self.find, task)
+            sdk.ready()
+        handle = finding.result()
         if handle is None:
             handle = self._made(task)
         self.watch(task, handle)
