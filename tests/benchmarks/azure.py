@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -35,7 +36,7 @@ NOTE = (
     "rounds in turn; `processor` is user and system time of all processes of a side until the job is accepted. `stream` is "
     "followed with account keys: with SAS, which a workspace has by default, 1.35 prints an error instead of the log."
 )
-ROUNDS, WARM_ROUNDS, POLLS = 7, 9, 200
+ROUNDS, WARM_ROUNDS, POLLS = 5, 9, 200
 LOG_BYTES, LOG_S, LINE = 20_000_000, 60, 100
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = [sys.executable, "-m", "tests.benchmarks.azure_client"]
@@ -205,11 +206,8 @@ def logs(made: World) -> list[Row]:
     argv = [*made.hello[:-4], *made.hello[-4:]]
     argv = [*RUNNER, "submit", str(made.code / "chatty.py"), *made.hello[len(RUNNER) + 2 :]]
     before = len(made.service.admin.requests())
-    name = subprocess.run(argv, env=made.env, check=True, capture_output=True, text=True).stdout.strip()
-    job = subprocess.run(
-        [*RUNNER, "show", name, "--json"], env=made.env, check=True, capture_output=True, text=True
-    ).stdout
-    handle = json.loads(job)["attempts"][0]["handle"]
+    submitted = subprocess.run(argv, env=made.env, check=True, capture_output=True, text=True)
+    name, handle = submitted.stdout.strip(), re.findall(r"accepted as (\w+)", submitted.stderr)[0]
     ours, theirs = _followed([[*RUNNER, "logs", "--follow", name], [*CLIENT, "stream", handle]], made)
     for child in _children():
         os.waitpid(child, 0)
@@ -336,9 +334,7 @@ def _cost(argv: Sequence[str], made: World, *, pays: bool) -> Row:
     packages = "azure.ai.ml" if sdk else "azure.identity" if "azure.identity" in modules else "nothing of Azure"
     shown = " ".join(Path(part).name if part.startswith("/") else part for part in argv).replace(made.image, "IMAGE")
     what = f"runner {shown}: {len(modules)} modules, {packages}; processor"
-    return Row(
-        what, min(used) * 1000, "", None, "may import the SDK" if pays else "no SDK", pays or not sdk
-    )
+    return Row(what, min(used) * 1000, "", None, "may import the SDK" if pays else "no SDK", pays or not sdk)
 
 
 _PARTS: dict[str, Callable[[World], list[Row]]] = {

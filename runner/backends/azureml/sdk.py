@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import sys
 import threading
 import time
 import warnings
@@ -136,8 +137,10 @@ def load(document: Mapping[str, Any]) -> Any:
 
 
 def _imported() -> Any:
-    """The package. What it makes while it is imported all stays, so collecting garbage would only cost a quarter more."""
-    collecting = gc.isenabled()
+    """The package. Whatever it makes while it is imported stays, so looking for garbage would only cost a quarter more."""
+    if (ml := sys.modules.get("azure.ai.ml")) is not None:
+        return ml
+    collecting, frozen = gc.isenabled(), gc.get_freeze_count()
     gc.disable()
     try:
         from azure.ai import ml
@@ -146,6 +149,9 @@ def _imported() -> Any:
     finally:
         if collecting:
             gc.enable()
+    if not frozen:
+        gc.freeze()  # and back: what is there counts as old, without having been looked at
+        gc.unfreeze()
     return ml
 
 
