@@ -8,12 +8,15 @@ ours may look like one of the script's.
 import json
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LOGS = os.path.join("logs", "runner")  # below ./logs, which Azure ML keeps with the run
+EMPTY = ".runner-empty"  # never brought to the user
+COPIED_S = 30.0
 KEPT = ("profile.R", os.path.join("python", "runner_plots.py"))  # what the script itself loads while it runs
 
 
@@ -83,6 +86,59 @@ def keep_aside(shared: bool) -> str:
     if not shared:
         shutil.rmtree(HERE, ignore_errors=True)
     return aside
+
+
+def piped():
+    """Puts a pipe in the place of a file that stdout is, copied to it by a process that is nobody's descendant.
+
+    A script that opens /dev/stderr would truncate the file. Gives a descriptor that ends when all is copied, or None.
+    """
+    if not stat.S_ISREG(os.fstat(1).st_mode):
+        return None
+    read, write = os.pipe()
+    copied, copying = os.pipe()
+    child = os.fork()
+    if child == 0:
+        if os.fork() == 0:
+            os.setsid()
+            for fd in (write, copied):
+                os.close(fd)
+            copy(read)
+        os._exit(0)
+    os.waitpid(child, 0)
+    for fd in (1, 2):
+        os.dup2(write, fd)
+    for fd in (read, write, copying):
+        os.close(fd)
+    return copied
+
+
+def copy(read: int) -> None:
+    """From a descriptor to stdout, until its last writer is gone. A disk that is full loses lines, and ends nobody."""
+    try:
+        while data := os.read(read, 1 << 16):
+            while data:
+                data = data[max(quietly(os.write, 1, data) or len(data), 1) :]
+    finally:
+        os._exit(0)
+
+
+def all_copied(copied) -> None:
+    """Waits until the log is whole; we are the last to write to it, unless something has escaped us."""
+    if copied is not None:
+        import select
+
+        null = os.open(os.devnull, os.O_WRONLY)
+        for fd in (1, 2):
+            os.dup2(null, fd)
+        select.select([copied], [], [], COPIED_S)
+
+
+def mark_empty(folder: str) -> None:
+    """Puts a file into an output that is empty: what holds no file is not there for Azure ML, and its reader would fail."""
+    os.makedirs(folder, exist_ok=True)
+    if not os.listdir(folder):
+        write(os.path.join(folder, EMPTY), "")
 
 
 def restore() -> None:
@@ -208,11 +264,11 @@ def not_started(bootstrap: dict, record: str, key: str, message: str, retryable:
     return found.fields["process_exit"]
 
 
-def arguments(config: dict, sections: dict, record: str, key: str, outputs: bool) -> list:
+def arguments(config: dict, sections: dict, record: str, key: str, saved: list) -> list:
     """The bootstrapper's command line."""
     options = ["--merge", "--status", record, "--attempt", key, *config["options"]]
-    for folder, word in config["outputs"] if outputs else ():
-        options += ["--output", folder + "=" + filled(word, sections)]
+    for folder, target in saved:
+        options += ["--output", folder + "=" + target]
     return [*options, "--", *(filled(word, sections) for word in config["argv"])]
 
 
@@ -230,6 +286,11 @@ def main() -> int:
     quietly(os.makedirs, "outputs", exist_ok=True)
     kept = quietly(os.makedirs, LOGS, exist_ok=True) is None and os.access(LOGS, os.W_OK)
     logs = os.path.abspath(LOGS) if kept else aside
+    targets = [filled(word, sections) for word in (*config["folders"], *(word for _, word in config["outputs"]))]
+    saved = [(folder, filled(word, sections)) for folder, word in config["outputs"]]
+    for folder, (_, section, _) in config["outputs"]:
+        # The script may take an output by either of its names, so both are the folder that is saved at the end.
+        sections[section] = os.fsencode(os.path.abspath(folder))
     env = environment(bootstrap, config, sections, aside)
     tracking(os.path.join(aside if number else logs, "mlflow"), env, config["mlflow"])
     for word in config["folders"]:
@@ -238,7 +299,7 @@ def main() -> int:
         quietly(os.makedirs, os.path.dirname(filled(word, sections)), exist_ok=True)
     record = os.path.join(logs, "status-%d.json" % number if number else "status.json")
     key = os.fsdecode(env.pop(b"RUNNER_KEY"))
-    argv = arguments(config, sections, record, key, first_here(os.environ, distributed))
+    argv = arguments(config, sections, record, key, saved if first_here(os.environ, distributed) else [])
     bootstrap["environment"] = lambda: env
     bootstrap["RECORD_LINE"] = "runner-record: "
     if config.get("secrets"):
@@ -249,7 +310,12 @@ def main() -> int:
     if forward is not None and not number:
         script = {os.fsdecode(name): os.fsdecode(value) for name, value in env.items()}
         forward.beside(dict(os.environ), script, record)
-    return bootstrap["main"](argv if number else ["--log-status", *argv])
+    copied = quietly(piped)
+    code = bootstrap["main"](argv if number else ["--log-status", *argv])
+    for folder in targets:
+        quietly(mark_empty, folder)
+    all_copied(copied)
+    return code
 
 
 if __name__ == "__main__":

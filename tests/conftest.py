@@ -90,8 +90,10 @@ def without_python_s_own(err: bytes) -> bytes:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
+def home(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A run store of the test's own. At the end every run must end, and no container or process may be left."""
+    if "where" in request.fixturenames:
+        request.getfixturevalue("where")  # what it puts into the environment is needed to the end
     path = tmp_path / "home"
     yield path
     if not (path / "runner.db").exists():

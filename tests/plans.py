@@ -48,7 +48,10 @@ def bash(
     return PlanStep(name, step, {f"from_{need.replace('.', '_')}": Upstream(need, "out") for need in needs})
 
 
-def accept(store: Store, plan: Plan, *, name: str | None = None, backend: str = "process") -> tuple[RunRow, int]:
+def accept(
+    store: Store, plan: Plan, *, name: str | None = None, backend: str = "process",
+    target: Mapping[str, str] | None = None,
+) -> tuple[RunRow, int]:  # fmt: skip
     """Record the plan as a run: (its row, the lock that its supervisor gets)."""
     name, folder = store.reserve(name)
     lock = store.lock(name)
@@ -59,15 +62,15 @@ def accept(store: Store, plan: Plan, *, name: str | None = None, backend: str = 
         code.mkdir(parents=True)
     row = store.accept(
         name, plan=plan, kind="pipeline", backend=backend, image=None, image_name=None, experiment="e", title="p.yml",
-        description="", tags={},
+        description="", tags={}, target=target,
     )  # fmt: skip
     return row, lock
 
 
 def start(store: Store, plan: Plan, *, name: str | None = None, backend: str = "process",
-          secrets: Mapping[str, str] | None = None) -> str:  # fmt: skip
+          secrets: Mapping[str, str] | None = None, target: Mapping[str, str] | None = None) -> str:  # fmt: skip
     """Accept the plan and give it a supervisor; the run's name."""
-    row, lock = accept(store, plan, name=name, backend=backend)
+    row, lock = accept(store, plan, name=name, backend=backend, target=target)
     os.close(launch(store, row, lock, secrets or {}))
     return row.name
 

@@ -25,7 +25,7 @@ def doctor(
     auth: Annotated[str | None, workspaces.AUTH] = None,
     json: Annotated[bool, _JSON] = False,
 ) -> int:
-    """Check this machine, or Azure ML; what is missing comes with its fix. Exits 1 if something needed is missing."""
+    """Check this machine, or Azure ML, and say the fixes. Exits 1 if something needed is missing."""
     from runner.diagnosis import diagnose, diagnose_azure
 
     asked = workspaces.said(workspace, resource_group, subscription, auth)

@@ -84,7 +84,7 @@ def _colour(status: str) -> str | None:
 
 
 def open_(run: Annotated[str, RUN], json: Annotated[bool, JSON] = False) -> None:
-    """Print the address of a run's page in Azure ML's studio, of a step too."""
+    """Print the address of a run's page in the studio."""
     from runner.store import Store
 
     store = Store()

@@ -124,6 +124,13 @@ def _show_last_lines(store: Store, row: RunRow) -> None:
             console.result(f"    {line}")
 
 
+def _image(row: RunRow) -> str:
+    """Its name and its id; of an image elsewhere the name is all there is."""
+    if row.image_name and row.image and row.image.startswith("sha256:"):
+        return f"{row.image_name} {row.image[:19]}"
+    return row.image_name or (row.image or "")
+
+
 def _show_facts(store: Store, row: RunRow) -> None:
     from runner.api import Run
 
@@ -131,7 +138,7 @@ def _show_facts(store: Store, row: RunRow) -> None:
         ("experiment", row.experiment),
         ("description", row.description),
         ("tags", ", ".join(f"{key}={value}" for key, value in row.tags.items())),
-        ("image", " ".join(part for part in (row.image_name, (row.image or "")[:19]) if part)),
+        ("image", _image(row)),
         ("command", "" if row.composed else " ".join(row.step.argv)),
         ("created", console.local_time(row.created)),
         ("finished", console.local_time(row.finished)),

@@ -13,6 +13,7 @@ import typer
 from runner import console
 from runner.cli import workspaces
 from runner.errors import UsageError
+from runner.model import Reason
 from runner.spec import values
 
 if TYPE_CHECKING:
@@ -85,10 +86,10 @@ def submit(  # noqa: PLR0917 - the signature is the command line
         typer.Option("--from", metavar="STEP", help="Of a pipeline: take over the last run up to this step."),
     ] = None,
     registry: Annotated[
-        str | None, typer.Option(metavar="HOST[/PATH]", help="On Azure: the registry that the image is pushed to.")
+        str | None, typer.Option(metavar="HOST[/PATH]", help="Azure ML: the registry to push the image to.")
     ] = None,
     instances: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Of a job on Azure: on so many machines.")
+        int | None, typer.Option(metavar="N", min=1, help="Azure ML, of a job: on so many machines.")
     ] = None,
     workspace: Annotated[str | None, workspaces.WORKSPACE] = None,
     resource_group: Annotated[str | None, workspaces.RESOURCE_GROUP] = None,
@@ -118,7 +119,7 @@ def submit(  # noqa: PLR0917 - the signature is the command line
             backend, compute, None if name is None else values.run_name(name, "--name"), experiment, description,
             _pairs(tag, "--tag", "K=V"), secrets.given, secrets.vaulted, target, registry,
         )  # fmt: skip
-        changes = submit_job.Changes([*_sets(set_), *_machines(instances)], config, force_rerun, from_)
+        changes = submit_job.Changes(_sets(set_), config, force_rerun, from_, instances)
         return carry_out(lambda store: submit_job.prepared(str(script), named, changes, store, build=not dry_run), show)
     submit_job.refuse_options_of_jobs(
         {"--set": set_, "--config": config, "--force-rerun": force_rerun, "--from": from_, "--instances": instances}
@@ -188,7 +189,7 @@ def carry_out(prepare: Callable[[Store], Prepared], show: Show) -> int:
             ensure(store, store.get(stop.args[0]))
             console.say("", f"\ninterrupted; {stop.args[0]} was submitted and goes on")
         return 130
-    if not show.wait:
+    if not show.wait and not _never_began(run):
         os.close(gone)
         _accepted(run, json=show.json)
         return 0
@@ -209,6 +210,11 @@ def _preview(prepared: Prepared, store: Store, *, json: bool) -> None:
         from runner.graph import draw
 
         console.result(draw(prepared.plan, "text").rstrip())
+
+
+def _never_began(run: RunRow) -> bool:
+    """The service elsewhere would not have it; that is told like the end of a run that was waited for."""
+    return run.outcome is not None and run.outcome.reason is Reason.START_FAILED
 
 
 def _accepted(run: RunRow, *, json: bool) -> None:
@@ -300,7 +306,3 @@ def _outputs(texts: list[str] | None) -> dict[str, str | None]:
             raise UsageError(f"--output {name} is given twice")
         found[name] = folder if equals else None
     return found
-
-
-def _machines(instances: int | None) -> list[tuple[str, str]]:
-    return [] if instances is None else [("resources.instance_count", str(instances))]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from runner import console
 from runner.cli import workspaces
 from runner.errors import UsageError
+from runner.job import Graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,6 +58,12 @@ class Changes:
     config: Path | None
     force_rerun: bool
     begin_at: str | None
+    instances: int | None
+
+    def all_sets(self) -> list[tuple[str, str]]:
+        """With `--instances`, which is short for one of them."""
+        count = [] if self.instances is None else [("resources.instance_count", str(self.instances))]
+        return [*self.sets, *count]
 
 
 def is_job(target: Path) -> bool:
@@ -93,7 +100,9 @@ def prepared(target: str, named: Named, changes: Changes, store: Store, *, build
     """Everything decided of a job file or registered pipeline."""
     from runner.submission.job import JobRequest, prepare
 
-    job, config = _loaded(target, named, changes, store)
+    if changes.instances is not None:
+        _refuse_instances(_loaded(target, named, changes.sets, changes, store)[0])
+    job, config = _loaded(target, named, changes.all_sets(), changes, store)
     request = JobRequest(
         job,
         config,
@@ -113,18 +122,28 @@ def prepared(target: str, named: Named, changes: Changes, store: Store, *, build
     return prepare(request, store, console.say, build=build)
 
 
-def _loaded(target: str, named: Named, changes: Changes, store: Store) -> tuple[Job, Config]:
+def _refuse_instances(job: Job) -> None:
+    if isinstance(job.component, Graph):
+        raise UsageError(
+            "--instances is of one job, and this is a pipeline",
+            "say it of a step: --set jobs.STEP.resources.instance_count=2",
+        )
+
+
+def _loaded(
+    target: str, named: Named, sets: Sequence[tuple[str, str]], changes: Changes, store: Store
+) -> tuple[Job, Config]:
     """The job, and the settings that hold where it is. A pipeline that is not registered here may be so in the workspace."""
     from runner.submission.job import loaded
 
     away = named.backend == "azureml" or (named.backend is None and named.compute not in {None, "local"})
     name = target.removeprefix(_REGISTERED).partition("@")[0]
     if not away or not target.startswith(_REGISTERED) or store.pipelines(name):
-        return loaded(target, changes.sets, store, os.environ, changes.config)
+        return loaded(target, sets, store, os.environ, changes.config)
     from runner.backends.azureml import components
     from runner.spec import config as configuration
 
     asked = dict(named.target) if named.target else None
     with workspaces.opened(asked, changes.config) as (arm, found):
         pipeline = components.find(arm, found.target, target)
-    return components.job(pipeline, changes.sets), configuration.load(Path.cwd(), os.environ, changes.config)
+    return components.job(pipeline, sets), configuration.load(Path.cwd(), os.environ, changes.config)

@@ -54,6 +54,9 @@ def opened(asked: dict[str, str] | None, config: Path | None = None) -> Iterator
     Raises:
         CapabilityError: the extra for Azure is not installed.
     """
+    from runner.backends.azureml import installed
+
+    installed.check()
     from runner.backends.azureml.arm import Arm
     from runner.backends.azureml.credential import Tokens
     from runner.backends.azureml.rest import Rest
@@ -69,6 +72,9 @@ def opened(asked: dict[str, str] | None, config: Path | None = None) -> Iterator
 @contextmanager
 def serving(asked: dict[str, str] | None) -> Iterator[Service]:
     """The workspace's own questions: jobs, run history, datastores. Raises as `opened`."""
+    from runner.backends.azureml import installed
+
+    installed.check()
     from runner.backends.azureml.credential import Tokens
     from runner.backends.azureml.rest import Rest
     from runner.backends.azureml.service import Service

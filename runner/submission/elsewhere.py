@@ -15,6 +15,7 @@ from runner.data.place import without_login
 from runner.errors import RunnerError
 from runner.job import DataType, Mode
 from runner.model import Limits, Remote, Step
+from runner.spec.job.parity import PASSED
 from runner.spec.job.source import has_scheme
 from runner.submission import guards, refusing
 
@@ -25,13 +26,6 @@ if TYPE_CHECKING:
     from runner.drafts import Draft, Given
     from runner.job import Foreign, Job, Output, Problem, Where
 
-PASSED = frozenset({
-    "automl", "spark", "parallel", "import", "data_transfer", "finetuning", "distillation", "component.named",
-    "distribution", "resources.instance_count", "docker_args.other", "sweep.nested",
-})  # fmt: skip
-"""Features (of `runner.spec.job.parity`) that no local backend has, and that are passed on."""
-
-_AZ = "submit this job with `az ml job create -f FILE`"
 _OWN = ("resources", "distribution", "identity", "services", "queue_settings", "properties", "job_tier", "priority")
 _PATHS = ("code", "path", "conda_file")
 
@@ -40,8 +34,7 @@ def problems(job: Job) -> Iterator[Problem]:
     """What of a job cannot be passed on either."""
     for each in job.problems:
         if each.feature not in PASSED:
-            local = each.way_out.removesuffix("--backend azureml").removesuffix(", or ")
-            yield replace(each, way_out=f"{local}, or {_AZ}" if local else _AZ)
+            yield each
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +96,12 @@ class Passing:
                 self._where,
                 f"retry of the step {self._draft.name}: the service itself starts the steps of a pipeline, once",
                 "leave retry out, or submit the step as a job of its own",
+            )
+        if self._draft.command.retry.memory_factor is not None and not can.memory:
+            self._fault(
+                self._where,
+                "retry.memory: it cannot hold a memory limit here, and docker_args are passed on as they are written",
+                "leave memory out of retry and choose a compute of that size, or --backend docker",
             )
 
     def _fault(self, where: Where, text: str, *ways: str) -> None:

@@ -115,14 +115,19 @@ def _check(environment: Environment | None) -> None:
             raise where.error(f"{environment.context} holds no {environment.dockerfile or 'Dockerfile'}")
 
 
+def named_there(environment: Environment | None) -> str | None:
+    """The service's own name of an environment, `--image azureml:…` of a script too; None: it is no such."""
+    if environment is None or environment.reference is not None:
+        return environment.reference if environment is not None else None
+    return environment.image if (environment.image or "").startswith("azureml:") else None
+
+
 def _one(environment: Environment | None, pushing: Pushing) -> Environs:
     if environment is None or environment.libs is not None:
         return _of_libs(environment.libs if environment is not None else None, pushing)
     shown = environments.shown(environment)
-    if environment.reference is not None:
-        return Environs(environment.reference, shown)
-    if environment.image is not None and environment.image.startswith("azureml:"):  # `--image` of a script
-        return Environs(environment.image, shown)
+    if (named := named_there(environment)) is not None:
+        return Environs(named, shown)
     if environment.context is not None:
         build = {"path": str(environment.context.resolve()), "dockerfile_path": environment.dockerfile or "Dockerfile"}
         return Environs({"build": build}, shown)

@@ -236,7 +236,7 @@ def _steps_elsewhere(
     ours = [each for each in settled if each.draft.foreign is None]
     wanted = [images.stays(each.environment, request.config, say) for each in ours]
     if build:
-        environments_there = {each.draft.name: of.reference for each, of in zip(ours, wanted, strict=True) if of}
+        environments_there = {each.draft.name: images.named_there(of) for each, of in zip(ours, wanted, strict=True)}
         elsewhere.check(backend, [
             Step(each.draft.name, (), remote=replace(each.remote, environment=environments_there.get(each.draft.name)))
             for each in settled if each.remote is not None

@@ -154,7 +154,7 @@ class _Making:
         )
         wanted = self._wanted()
         remote = Remote(
-            wanted.reference if wanted else None,
+            images.named_there(wanted),
             request.compute,
             {name: {"type": str(elsewhere.kind_of(path)), "path": path} for name, path in step.inputs.items()},
             {name: {"type": str(DataType.URI_FOLDER)} for name in step.outputs},

@@ -101,6 +101,25 @@ inputs:
     many = azure("submit", "job.yml", *HERE, "--instances", "5")
     assert many.code == 6
     assert "it has at most 4 nodes, and 5 were asked for" in many.err
+    script = azure("submit", "hello.sh", "--compute", "cpu-cluster", "--image", "azureml:nothing-like-it:1")
+    assert "no environment 'nothing-like-it'" in script.err
+    pipeline = azure("submit", "pipe.yml", *HERE, "--instances", "2")
+    assert (pipeline.code, "--set jobs.STEP.resources.instance_count=2" in pipeline.err) == (2, True)
+
+
+def test_a_workspace_that_is_not_there(azure: Cli) -> None:
+    for args in (("compute", "list"), ("submit", "hello.sh", "--compute", "cpu-cluster", "--image", "a/b:1")):
+        done = azure(*args, "--workspace", "no-such")
+        assert done.code == 8
+        assert "error: there is no workspace no-such" in done.err
+
+
+def test_what_the_service_never_took_is_told_and_is_no_success(azure: Cli) -> None:
+    done = azure("submit", "job.yml", *HERE, "--set", "resources.memory=2g")
+    assert done.code == 125
+    assert "Unknown field" in done.err
+    assert "follow:" not in done.err
+    assert "IntelliSense" not in done.err
 
 
 @pytest.mark.docker

@@ -32,7 +32,7 @@ def submit(emulator: Emulator, cli: Cli, image: str) -> list[str]:
     return ["submit", "job.yml", "--backend", "azureml", "--wait", "--name", "one"]
 
 
-def test_the_workspaces_own_vault_and_a_named_one(cli: Cli, submit: list[str]) -> None:
+def test_the_workspaces_own_vault_and_a_named_one(submit: list[str], cli: Cli) -> None:
     done = cli(*submit, "--secret", "TOKEN=keyvault:db-token")
     assert (done.code, done.out) == (0, VALUE[::-1] + "\n"), done.err
     done = cli(*submit[:-1], "two", "--secret", "TOKEN=keyvault:emuvault/db-token")
@@ -41,7 +41,7 @@ def test_the_workspaces_own_vault_and_a_named_one(cli: Cli, submit: list[str]) -
     assert kept == []
 
 
-def test_what_is_missing_is_said_with_the_fix(cli: Cli, submit: list[str], emulator: Emulator) -> None:
+def test_what_is_missing_is_said_with_the_fix(submit: list[str], cli: Cli, emulator: Emulator) -> None:
     done = cli(*submit, "--secret", "TOKEN=keyvault:other")
     assert (done.code, cli.row("one")["reason"]) == (125, "SecretMissing")
     assert "az keyvault secret set --vault-name emuvault --name other" in done.err
@@ -51,7 +51,7 @@ def test_what_is_missing_is_said_with_the_fix(cli: Cli, submit: list[str], emula
     assert "give it the role Key Vault Secrets User" in done.err
 
 
-def test_a_value_never_goes_there(cli: Cli, submit: list[str], emulator: Emulator, tmp_path: Path) -> None:
+def test_a_value_never_goes_there(submit: list[str], cli: Cli, emulator: Emulator, tmp_path: Path) -> None:
     before = len(emulator.admin.documents("job"))
     done = cli(*submit, "--secret", "TOKEN", env={"TOKEN": VALUE})
     assert done.code == 6

@@ -143,7 +143,7 @@ def _process(argv: Sequence[str], made: World) -> Took:
     """A whole command with the processes that it leaves behind, which have ended when this returns."""
     began = time.perf_counter()
     pid = os.posix_spawn(
-        argv[0], argv, made.env,
+        argv[0], list(argv), made.env,
         file_actions=[(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)],
     )  # fmt: skip
     _, status, usage = os.wait4(pid, 0)

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner import tracking
+from runner.backends.azureml.command import EMPTY
 from runner.bootstrapper import final_outcome
 from runner.model import Limits, Reason, Remote
 from tests.azure_node import Ended, Node, ended, make_task
@@ -285,6 +286,41 @@ def test_outputs_are_brought_to_where_azure_has_them(node: Node, tmp_path: Path)
     assert result.log.decode() == f"{kept}/free\n"
 
 
+def test_an_output_has_one_place_by_either_of_its_names(node: Node, code: Path, tmp_path: Path) -> None:
+    node.values = {"outputs.table": f"{tmp_path}/mounted/table"}
+    task = make_task(
+        tmp_path, ["show.py", "${{outputs.table}}"], code=code, outputs={"table": "results/final"},
+        env={"RUNNER_OUTPUT_TABLE": "${{outputs.table}}"},
+    )  # fmt: skip
+    words, env, cwd = shown(node.run(task))
+    assert words == [os.fsencode(f"{cwd}/results/final")]
+    assert env["RUNNER_OUTPUT_TABLE"] == f"{cwd}/results/final"
+
+
+def marked(where: Node, tmp_path: Path) -> set[str]:
+    """What a job leaves in its outputs that writes into one of three."""
+    where.values = {f"outputs.{name}": f"{tmp_path}/mounted/{name}" for name in ("full", "empty", "own")}
+    task = make_task(
+        tmp_path, ["bash", "-c", "echo 1 > ${{outputs.full}}/f"], outputs={"full": None, "empty": None, "own": "out"}
+    )
+    assert where.run(task).code == 0
+    return {str(path.relative_to(tmp_path / "mounted")) for path in (tmp_path / "mounted").rglob("*") if path.is_file()}
+
+
+def test_an_empty_output_is_there_for_who_reads_it(node: Node, tmp_path: Path) -> None:
+    assert marked(node, tmp_path) == {"full/f", f"empty/{EMPTY}", f"own/{EMPTY}"}
+
+
+def test_a_log_that_is_a_file_is_not_truncated_by_the_script(node: Node, tmp_path: Path) -> None:
+    text = "echo 1; echo 2 > /dev/stderr; echo 3 > /dev/stdout; head -c 3000000 /dev/zero; echo 4"
+    work, argv, env = node.prepare(make_task(tmp_path, ["bash", "-c", text]))
+    with (tmp_path / "log").open("ab") as log:
+        done = subprocess.run(argv, cwd=work, env=env, stdout=log, stderr=log, check=False, timeout=30)
+    result = ended(done.returncode, (tmp_path / "log").read_bytes(), work)
+    assert result.log == b"1\n2\n3\n" + bytes(3_000_000) + b"4\n"
+    assert result.record == result.last
+
+
 def test_what_is_logged_is_in_a_store_as_runner_makes_it(node: Node, tmp_path: Path, code: Path) -> None:
     seen = "/anything"
     env = tracking.variables(seen, run="calm-otter", experiment="trials")
@@ -372,6 +408,10 @@ def test_without_python_a_command_runs_and_outputs_are_brought(bare: Node, tmp_p
     assert outcome is not None
     assert (outcome.reason, result.code, result.log) == (Reason.COMPLETED, 0, b"ran\n")
     assert (tmp_path / "kept it" / "model" / "m").read_text() == "m\n"
+
+
+def test_without_python_an_empty_output_is_there_too(bare: Node, tmp_path: Path) -> None:
+    assert marked(bare, tmp_path) == {"full/f", f"empty/{EMPTY}", f"own/{EMPTY}"}
 
 
 def test_without_python_a_cancel_is_passed_on(bare: Node, tmp_path: Path, until: Callable[..., object]) -> None:

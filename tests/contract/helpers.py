@@ -24,11 +24,11 @@ Row = dict[str, Any]
 
 
 class Worker:
-    """A process that submits and waits through the Python API."""
+    """A process that submits and waits through the Python API, on one backend."""
 
-    def __init__(self) -> None:
+    def __init__(self, backend: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", str(Path(__file__).with_name("worker.py"))],
+            [sys.executable, "-W", "error", str(Path(__file__).with_name("worker.py")), backend],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
 
@@ -43,6 +43,10 @@ class Worker:
         if "error" in said:
             raise AssertionError(said["error"])
         return said["ok"]
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -104,6 +108,38 @@ class Api:
         """The log's bytes; empty while there is none."""
         path = self.attempt(name, number) / "log"
         return path.read_bytes() if path.exists() else b""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Holds a script until the test has seen what it wants to see: by a file in an input that the script sees as it is
+    here. On a backend elsewhere inputs are copies, so there the script goes on by itself after some seconds.
+
+    inputs: what to submit with. text: lines of Python that wait; they need nothing imported.
+    """
+
+    folder: Path
+    remote: bool
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        return {} if self.remote else {"gate": str(self.folder)}
+
+    @property
+    def text(self) -> str:
+        return (
+            "import os as _os, time as _time\n"
+            "_folder, _end = _os.environ.get('RUNNER_INPUT_GATE'), _time.monotonic() + 6\n"
+            "while not _os.path.exists(_folder + '/go') if _folder else _time.monotonic() < _end: _time.sleep(0.01)\n"
+        )
+
+    @property
+    def options(self) -> list[str]:
+        """For the command line."""
+        return [part for name, path in self.inputs.items() for part in ("--input", f"{name}={path}")]
+
+    def open(self) -> None:
+        (self.folder / "go").touch()
 
 
 def holders(path: Path) -> list[int]:

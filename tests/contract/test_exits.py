@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from runner.backends.base import Capabilities
     from tests.conftest import Cli
     from tests.contract.helpers import Api
 
@@ -19,12 +20,19 @@ _FATAL = [
     "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR",
     "SIGSYS", "SIGRTMIN", "SIGRTMAX",
 ]  # fmt: skip
+_SPECIAL = {1, 2, 124, 125, 127, 128, 130, 137, 139, 143, 255}
 
 
 @pytest.mark.parametrize("first", range(0, 256, 64))
-def test_every_exit_code_arrives_unchanged(api: Api, script: Callable[[str, str], Path], first: int) -> None:
-    codes = range(first, first + 64)
-    rows = api.all(script("leave.sh", 'exit "$1"\n'), map(str, codes))
+def test_every_exit_code_arrives_unchanged(
+    api: Api, can: Capabilities, script: Callable[[str, str], Path], first: int
+) -> None:
+    codes = list(range(first, first + 64))
+    if can.remote:
+        # The bootstrapper that reads the code is the same there, and each job takes seconds: every seventh, and those that
+        # mean something to somebody on the way.
+        codes = [code for code in codes if code % 7 == 0 or code in _SPECIAL]
+    rows = api.all(script("leave.sh", 'exit "$1"\n'), map(str, codes), at_once=4 if can.remote else 2)
     for code, row in zip(codes, rows, strict=True):
         seen = {
             key: row[key] for key in ("exit_code", "process_exit", "status", "reason", "signal", "origin", "attempts")
@@ -64,12 +72,14 @@ def test_wait_exits_as_the_first_that_failed_in_argument_order(
     assert cli("wait", "r0").code == 0
 
 
-def test_every_fatal_signal_is_named_and_is_no_exit_code(api: Api, script: Callable[[str, str], Path]) -> None:
+def test_every_fatal_signal_is_named_and_is_no_exit_code(
+    api: Api, can: Capabilities, script: Callable[[str, str], Path]
+) -> None:
     text = "import os, resource, signal, sys\nresource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
     text += "n = int(sys.argv[1])\nif n not in (9, 19): signal.signal(n, signal.SIG_DFL)\nos.kill(os.getpid(), n)\n"
     text += "signal.pause()\n"
     numbers = [int(getattr(signal, name)) for name in _FATAL]
-    rows = api.all(script("die.py", text), map(str, numbers))
+    rows = api.all(script("die.py", text), map(str, numbers), at_once=4 if can.remote else 2)
     for name, number, row in zip(_FATAL, numbers, rows, strict=True):
         seen = {key: row[key] for key in ("reason", "signal", "exit_code", "process_exit", "status", "oom_kills")}
         assert seen == {

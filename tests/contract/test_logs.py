@@ -13,17 +13,18 @@ from tests.contract.helpers import supervisors
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from runner.backends.base import Capabilities
     from tests.conftest import Cli
-    from tests.contract.helpers import Api
+    from tests.contract.helpers import Api, Gate
 
 _MIB = 1 << 20
 
 
 def test_a_hundred_megabytes_arrive_unchanged_in_bounded_memory(
-    cli: Cli, api: Api, script: Callable[[str, str], Path], tmp_path: Path
+    cli: Cli, api: Api, can: Capabilities, script: Callable[[str, str], Path], gate: Gate
 ) -> None:
     text = (
-        "import hashlib, os, sys, time\n"
+        "import hashlib, sys\n"
         "block = b''.join(b'%07d %s\\n' % (n, b'x' * (n % 200)) for n in range(9000))\n"
         "block += b'y' * ((1 << 20) - len(block) - 1) + b'\\n'\n"
         "digest = hashlib.sha256()\n"
@@ -32,22 +33,23 @@ def test_a_hundred_megabytes_arrive_unchanged_in_bounded_memory(
         "    digest.update(data)\n"
         "    sys.stdout.buffer.write(data)\n"
         "sys.stdout.flush()\n"
-        "open('outputs/sha', 'w').write(digest.hexdigest())\n"
-        "while not os.path.exists(os.environ['RUNNER_INPUT_GATE'] + '/go'): time.sleep(0.05)\n"
+        "open('outputs/sha', 'w').write(digest.hexdigest())\n" + gate.text
     )
-    gate = tmp_path / "gate"
-    gate.mkdir()
-    name = api.submit(script("big.py", text), inputs={"gate": str(gate)})
+    name = api.submit(script("big.py", text), inputs=gate.inputs)
     log = api.attempt(name) / "log"
-    eventually(lambda: log.exists() and log.stat().st_size == 100 * _MIB, "all of the log is here")
+    eventually(lambda: bool(supervisors(api.home, name)), "the run has a supervisor")
     (pid,) = supervisors(api.home, name)
-    peak = next(
-        int(line.split()[1])
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-        if line.startswith("VmHWM")
-    )
-    (gate / "go").touch()
-    assert peak < 80 * 1024, f"the supervisor used {peak} KiB"
+    peaks = []
+
+    def all_here() -> bool:
+        peaks.append(_kib(pid, "VmHWM"))
+        return log.exists() and log.stat().st_size == 100 * _MIB
+
+    eventually(all_here, "all of the log is here")
+    gate.open()
+    # What a client of a service elsewhere imports is there in the process that submits, too.
+    imported = _kib(api.worker.pid, "VmRSS") if can.remote else 0
+    assert 0 < max(peaks) < imported + 80 * 1024, f"the supervisor used {max(peaks)} KiB"
     assert api.ended(name)["reason"] == "Completed"
     digest, size = hashlib.sha256(), 0
     with subprocess.Popen(cli.argv("logs", name), env=cli.env, stdout=subprocess.PIPE) as shown:
@@ -58,6 +60,15 @@ def test_a_hundred_megabytes_arrive_unchanged_in_bounded_memory(
     assert size == 100 * _MIB
     assert digest.hexdigest() == (api.artifacts(name) / "outputs" / "sha").read_text()
     assert len(cli("logs", name, "--tail", "3").out_bytes.splitlines()) == 3
+
+
+def _kib(pid: int, what: str) -> int:
+    """Memory of a process, 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(what)), 0)
 
 
 def test_bytes_that_are_no_text_arrive_unchanged(cli: Cli, api: Api, script: Callable[[str, str], Path]) -> None:
@@ -103,18 +114,15 @@ def test_stdout_and_stderr_both_arrive_each_in_its_order(api: Api, script: Calla
 
 
 def test_the_log_is_there_while_the_script_runs(
-    cli: Cli, api: Api, script: Callable[[str, str], Path], tmp_path: Path
+    cli: Cli, api: Api, script: Callable[[str, str], Path], gate: Gate
 ) -> None:
-    gate = tmp_path / "gate"
-    gate.mkdir()
-    text = "import os, time\nprint('one')\n"
-    text += "while not os.path.exists(os.environ['RUNNER_INPUT_GATE'] + '/go'): time.sleep(0.01)\nprint('two')\n"
-    name = api.submit(script("two.py", text), inputs={"gate": str(gate)})
+    text = f"print('one')\n{gate.text}print('two')\n"
+    name = api.submit(script("two.py", text), inputs=gate.inputs)
     follower = cli.start("logs", name, "--follow")
     assert follower.stdout is not None
     assert follower.stdout.readline() == b"one\n"  # unbuffered, though stdout is no terminal
     assert cli("logs", name).out == "one\n"
-    (gate / "go").touch()
+    gate.open()
     out, err = follower.communicate(timeout=60)
     assert (out, err, follower.returncode) == (b"two\n", b"", 0)
 

@@ -42,19 +42,26 @@ def _story(row: dict[str, Any]) -> dict[str, Any]:
     return same
 
 
-@pytest.mark.docker
 @pytest.mark.parametrize("name", sorted(_ENDS))
 def test_the_same_script_tells_the_same_story(
-    cli: Cli, image: str, script: Callable[[str, str], Path], name: str
+    cli: Cli, can: Capabilities, where: list[str], script: Callable[[str, str], Path], name: str
 ) -> None:
+    if not can.images:
+        pytest.skip("it is what the others are compared with")
     path = script(name, _ENDS[name])
     common = ["--timeout", "2s", "--grace", "1s", "--tag", "a=b", "--description", "why", "--experiment", "e"]
     stories = []
-    for run, where in (("here", ["--backend", "process"]), ("there", ["--backend", "docker", "--image", image])):
-        cli("submit", path, *where, *common, "--name", run, "--wait")
+    for run, options in (("here", ["--backend", "process"]), ("there", where)):
+        cli("submit", path, *options, *common, "--name", run, "--wait")
         stories.append(cli.row(run))
     assert list(stories[0]) == list(stories[1])
-    assert _story(stories[0]) == _story(stories[1])
+    here, there = map(_story, stories)
+    if can.remote:  # what a script leaves beside its outputs is not seen from here
+        for each in (here, *here["attempt_list"]):
+            each["warnings"] = [
+                words for words in each["warnings"] if not words.startswith("written outside ./outputs")
+            ]
+    assert here == there
 
 
 @pytest.mark.parametrize(
@@ -81,7 +88,7 @@ def test_a_dry_run_starts_nothing_and_is_the_same_twice(
     cli: Cli, where: list[str], script: Callable[[str, str], Path]
 ) -> None:
     path = script("a.py", "print(1)\n")
-    options = [*where, "--name", "it", "--env", "A=1", "--output", "o=res", "--dry-run"]
+    options = [*where, "--name", "it", "--env", "A=1", "--output", "o=res", "--dry-run", "--json"]
     first, again = cli("submit", path, *options), cli("submit", path, *options)
     assert first.code == 0, first.err
     assert first.json == again.json

@@ -8,12 +8,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.conftest import eventually
 from tests.contract.helpers import no_secrets_left, pids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from runner.backends.base import Capabilities
     from tests.conftest import Cli
     from tests.contract.helpers import Api
 
@@ -22,6 +25,12 @@ _TEXT = (
     "print('ready', hashlib.sha256(os.environ['TOKEN'].encode()).hexdigest(), flush=True)\n"
     "while not os.path.exists(os.environ['RUNNER_INPUT_GATE'] + '/go'): time.sleep(0.01)\n"
 )
+
+
+@pytest.fixture
+def _passes_values(can: Capabilities) -> None:
+    if not can.secrets:
+        pytest.skip("this backend passes no secret's value: the job's variables are kept by the service")
 
 
 def _shown_by_processes(value: bytes) -> list[int]:
@@ -50,6 +59,7 @@ def _shown_by_engine() -> str:
     return ""
 
 
+@pytest.mark.usefixtures("_passes_values")
 def test_a_secret_is_seen_by_the_script_alone(
     cli: Cli, api: Api, where: list[str], script: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
@@ -81,6 +91,7 @@ def test_a_secret_is_seen_by_the_script_alone(
     assert _files_with(core.encode(), api.home) == []
 
 
+@pytest.mark.usefixtures("_passes_values")
 def test_a_secret_from_the_environment_and_on_every_attempt(
     cli: Cli, where: list[str], script: Callable[[str, str], Path]
 ) -> None:
@@ -91,12 +102,26 @@ def test_a_secret_from_the_environment_and_on_every_attempt(
     assert no_secrets_left(cli.home)
 
 
+@pytest.mark.usefixtures("_passes_values")
 def test_a_failed_start_leaves_no_secret(api: Api, script: Callable[[str, str], Path]) -> None:
     row = api.run(script("a.xyz", "x"), secrets={"TOKEN": "value"})
     assert row["reason"] == "UnsupportedScript"
     eventually(lambda: no_secrets_left(api.home), "the secrets' folder is gone")
 
 
+def test_a_value_is_refused_where_it_could_be_seen(
+    cli: Cli, can: Capabilities, where: list[str], script: Callable[[str, str], Path]
+) -> None:
+    if can.secrets:
+        pytest.skip("this backend passes a secret's value unseen")
+    done = cli("submit", script("a.py", ""), *where, "--secret", "TOKEN", env={"TOKEN": "never-5hown"})
+    assert done.code == 6, done.err
+    assert "TOKEN=keyvault:" in done.err
+    assert "never-5hown" not in done.err
+    assert cli("list", "--json").json == []
+
+
+@pytest.mark.usefixtures("_passes_values")
 def test_a_secret_in_the_dry_run_is_only_a_name(cli: Cli, where: list[str], script: Callable[[str, str], Path]) -> None:
     done = cli(
         "submit", script("use.py", "1"), *where, "--secret", "TOKEN", "--dry-run", env={"TOKEN": "dry-5ecret-value"}

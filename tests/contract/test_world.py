@@ -95,7 +95,7 @@ def test_variables(cli: Cli, api: Api, where: list[str], script: Callable[[str, 
 
 
 def test_the_working_directory_is_a_writable_copy_of_the_code(
-    api: Api, work: Path, script: Callable[[str, str], Path]
+    api: Api, can: Capabilities, work: Path, script: Callable[[str, str], Path]
 ) -> None:
     script("data/in.txt", "shipped")
     (work / "link.txt").symlink_to("data/in.txt")
@@ -111,10 +111,11 @@ def test_the_working_directory_is_a_writable_copy_of_the_code(
     script("data/run.sh", "#!/bin/sh\n").chmod(0o755)
     before = _tree(work)
     row = api.run(path)
-    assert row["reason"] == "Completed", api.log(row["name"])
+    assert row["reason"] == "Completed", (row["message"], api.log(row["name"]))
     assert api.log(row["name"]) == b"shipped shipped True\n"
     assert _tree(work) == before
-    assert any("new.txt" in warning for warning in row["warnings"])
+    if not can.remote:  # where it is not seen from here
+        assert any("new.txt" in warning for warning in row["warnings"])
 
 
 def _tree(root: Path) -> dict[str, object]:

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.emulators.azureml.fixture import Service, azureml_service
+from tests.loopback_registry import registry
+
+__all__ = ["azureml_service"]
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry for what is built here and runs elsewhere."""
+    with registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+@pytest.fixture
+def workspace(azureml_service: Service, address: str, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """What has to be exported to run on Azure ML, the emulator. Its jobs reach it: a sweep chooses by what its trials
+    send to the workspace."""
+    azureml_service.admin.switch(network="host")
+    yield azureml_service.env | {"RUNNER_REGISTRY": address, "DOCKER_CONFIG": str(tmp_path / "no-login")}
+    azureml_service.admin.reset()
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""The samples below pipelines/: each runs as it says, on process and on Docker, and leaves the same bytes on both."""
+"""The samples below pipelines/: each runs as it says, on process, Docker and Azure ML, and leaves the same bytes on all."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.contract.helpers import steps
 from tests.pipelines.samples import DOCKER, EVERYWHERE, Sample, left
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from tests.conftest import Cli
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def run(cli: Cli, path: Path, sample: Sample, backend: str) -> Files:
+def run(cli: Cli, path: Path, sample: Sample, backend: str, env: Mapping[str, str] | None = None) -> Files:
     """Run a sample to its end, check what it says and leaves, and give what it leaves."""
     name = f"on-{backend}"
-    done = cli("submit", path, "--backend", backend, "--name", name, "--wait", *sample.options)
+    done = cli("submit", path, "--backend", backend, "--name", name, "--wait", *sample.options, env=dict(env or {}),
+               timeout=240)  # fmt: skip
     assert done.code == sample.code, done.out + done.err
     statuses = {step: row.status.value for step, row in steps(cli.home, name).items()}
     assert {step: status for step, status in statuses.items() if status != "Completed"} == sample.steps
@@ -43,6 +44,36 @@ def test_the_same_on_process_and_docker(cli: Cli, sample: Callable[[str], Path],
 
 @pytest.mark.docker
 @pytest.mark.slow
+@pytest.mark.parametrize("each", [each for each in EVERYWHERE + DOCKER if not each.refused], ids=str)
+def test_the_same_on_docker_and_azure_ml(
+    cli: Cli, sample: Callable[[str], Path], workspace: Mapping[str, str], each: Sample
+) -> None:
+    path = sample(each.file)
+    docker, azureml = run(cli, path, each, "docker"), run(cli, path, each, "azureml", workspace)
+    assert azureml == docker
+    assert (_told(cli, "on-azureml") | {"backend": "docker"}) == _told(cli, "on-docker")
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("each", [each for each in EVERYWHERE + DOCKER if each.refused], ids=str)
+def test_what_azure_ml_does_not_take_is_refused_before_anything_starts(
+    cli: Cli, sample: Callable[[str], Path], workspace: Mapping[str, str], each: Sample
+) -> None:
+    done = cli("submit", sample(each.file), "--backend", "azureml", "--wait", *each.options, env=dict(workspace))
+    assert done.code in {3, 4, 6}, done.err
+    assert each.refused in done.err
+    assert cli("list", "--json").json == []
+
+
+def _told(cli: Cli, name: str) -> dict[str, Any]:
+    """What `show --json` says, but for names, times, sizes, and how the image is called."""
+    differ = {"name", "created", "started", "finished", "elapsed_s", "max_rss_bytes", "user_s", "sys_s", "image",
+              "image_name", "log", "attempt_list", "steps", "trials"}  # fmt: skip
+    return {key: value for key, value in cli.row(name).items() if key not in differ}
+
+
+@pytest.mark.docker
+@pytest.mark.slow
 @pytest.mark.parametrize("each", DOCKER, ids=str)
 def test_on_docker(cli: Cli, sample: Callable[[str], Path], each: Sample) -> None:
     run(cli, sample(each.file), each, "docker")
@@ -55,9 +86,14 @@ def _comparable(files: Files) -> Files:
 
 @pytest.mark.docker
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["process", "docker"])
-def test_a_sweep_gives_the_best_of_its_trials(cli: Cli, sample: Callable[[str], Path], backend: str) -> None:
-    done = cli("submit", sample("sweep/sweep.yml"), "--backend", backend, "--name", "it", "--wait")
+@pytest.mark.parametrize("backend", ["process", "docker", "azureml"])
+def test_a_sweep_gives_the_best_of_its_trials(
+    cli: Cli, sample: Callable[[str], Path], workspace: Mapping[str, str], backend: str
+) -> None:
+    env = dict(workspace) if backend == "azureml" else {}
+    done = cli(
+        "submit", sample("sweep/sweep.yml"), "--backend", backend, "--name", "it", "--wait", env=env, timeout=240
+    )
     assert done.code == 0, done.out + done.err
     trials = {path: data for path, data in left(cli.home / "runs" / "it").items() if "trial" in path}
     heights = [float(data.decode().split()[-1]) for path, data in trials.items() if path.endswith("result/result")]

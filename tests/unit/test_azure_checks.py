@@ -206,3 +206,12 @@ def test_a_server_that_answers_nonsense_does_no_harm() -> None:
     }
     assert [each.name for each in computes.listed(Arm(Workspace({"/computes": odd})), TARGET)] == ["", ""]
     assert SUBSCRIPTION in TARGET.path
+
+
+def test_a_workspace_that_is_not_there_is_not_told_as_a_wrong_compute() -> None:
+    """And asked for computes, it is the workspace that is named."""
+    for ask in (lambda arm: check(arm, TARGET, [step(compute="gpu")]), lambda arm: computes.listed(arm, TARGET)):
+        with pytest.raises(BackendError, match="there is no workspace") as caught:
+            ask(Arm(Workspace({})))
+        assert caught.value.code == 404
+        assert any("runner doctor --backend azureml" in hint for hint in caught.value.hints)

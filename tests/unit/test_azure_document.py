@@ -54,6 +54,27 @@ def test_a_command(tmp_path: Path) -> None:
     assert job.environment_variables["RUNNER_KEY"] == task.key
 
 
+def test_names_that_azure_does_not_take_are_others_there(tmp_path: Path) -> None:
+    remote = Remote(environment=IMAGE, inputs={"in-1.x": {"type": "uri_file", "path": "azureml:d:1"}})
+    task = make_task(
+        tmp_path, ["a.py", "--in=${{inputs.in-1.x}}", "${{ outputs.the-model }}", "${{inputs.in-2}}"], remote=remote,
+        outputs={"the-model": None}, env={"RUNNER_INPUT_IN_1_X": "${{inputs.in-1.x}}"},
+    )  # fmt: skip
+    made, job = loaded(task)
+    assert (set(job.inputs), set(job.outputs)) == ({"in_1_x"}, {"the_model"})
+    assert "${{inputs.in_1_x}}" in made["command"]
+    assert "${{outputs.the_model}}" in made["command"]
+    assert "in-1.x" not in made["command"]
+    first = Member("first", replace(task, remote=Remote(environment=IMAGE)))
+    second = Member("second", replace(task, argv=("b.py", "${{inputs.a-b}}"), remote=Remote(environment=IMAGE)),
+                    {"a-b": Upstream("first", "the-model")})  # fmt: skip
+    whole = Whole((first, second), {"the-end": Upstream("second", "the-model")})
+    made, job = loaded(replace(task, argv=(), whole=whole, outputs={}, remote=Remote()))
+    assert set(job.outputs) == {"the_end"}
+    assert made["jobs"]["second"]["inputs"]["a_b"] == "${{parent.jobs.first.outputs.the_model}}"
+    assert made["jobs"]["second"]["outputs"]["the_model"] == "${{parent.outputs.the_end}}"
+
+
 def test_every_text_arrives_in_the_job(tmp_path: Path) -> None:
     text = "".join(map(chr, (*range(1, 0x180), 0x2028, 0x2029, 0xFEFF, 0xFFFE, 0x1F642))) + "\\u0041 \\n '\"${{x}}"
     made, job = loaded(make_task(tmp_path, ["bash", "-c", text.replace("\x00", "")], env={"A": text}))
@@ -264,7 +285,8 @@ def test_the_sdk_uploads_all_of_it_and_nothing_else(tmp_path: Path) -> None:
     uploaded = {each[1] for each in get_upload_files_from_folder(place, ignore_file=get_ignore_file(place))}
     ours = {"a.py", "sub/b.csv", "sub/.gitignore", "__init__.py", "outputs.txt"}
     assert {each for each in uploaded if not each.startswith(".runner/")} == ours
-    assert uploaded >= {".runner/kept.amlignore", ".runner/kept.gitignore", ".runner/restore.sh", ".runner/launch.py"}
+    assert uploaded >= {".runner/restore.sh", ".runner/launch.py"}
+    assert len([each for each in uploaded if each.startswith(".runner/kept-")]) == 2  # the ignore files
 
 
 def test_the_same_content_is_the_same_snapshot_and_takes_no_room(tmp_path: Path) -> None:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ID = "00000000-0000-0000-0000-000000000001"
 
 _CODE = """
 import sys
@@ -39,3 +48,18 @@ def test_what_is_missing_is_named_with_the_fix(tmp_path: object) -> None:
 def test_opening_it_imports_nothing_of_azure(tmp_path: object) -> None:
     """Beside the packages that only hold others."""
     assert set(opened(tmp_path, "nothing").split()) <= {"azure"}
+
+
+@pytest.mark.parametrize("command", ["compute list", "list --backend azureml", "pipeline list --backend azureml"])
+def test_commands_that_only_ask_say_it_too(tmp_path: Path, command: str) -> None:
+    """Without azure, as after a plain `pip install runner`."""
+    code = _CODE.partition("from runner.backends")[0].format(missing="azure") + (
+        f"from runner.cli import main\nsys.argv = ['runner', *{command.split()!r}]\nsys.exit(main())"
+    )
+    env = dict(zip(("AZURE_WORKSPACE", "AZURE_RESOURCE_GROUP", "AZURE_SUBSCRIPTION_ID"), ("ws", "g", ID), strict=True))
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **env, "RUNNER_HOME": str(tmp_path)}, cwd=tmp_path,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 6, done.stderr
+    assert "pip install 'runner[azure]'" in done.stderr

@@ -219,7 +219,7 @@ def test_what_was_made_in_python(tmp_path: Path) -> None:
              shm_size="1g")  # fmt: skip
     found = exported(pipeline.to_job())
     first = found["jobs"]["first"]
-    assert first["resources"] == {"shm_size": "1073741824b", "docker_args": "--cpus=2 --memory=1073741824b"}
+    assert first["resources"] == {"shm_size": "1073741824b", "docker_args": "--cpus=2 --memory=1g"}
     assert first["component"]["command"] == "python3 a.py --to '${{outputs.o}}'"
     assert found["settings"]["default_compute"] == "serverless"
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from runner.backends.azureml import secrets
+from runner.backends.azureml import installed, secrets
 from runner.backends.azureml.blobs import Datastores
 from runner.backends.azureml.bring import unavailable
 from runner.backends.azureml.credential import Tokens
@@ -22,9 +21,9 @@ from runner.backends.azureml.names import child, job_name, root_of, run_of
 from runner.backends.azureml.outputs import Outputs
 from runner.backends.azureml.rest import Rest
 from runner.backends.azureml.service import Service
-from runner.backends.azureml.watched import shown
+from runner.backends.azureml.watched import shown, unfinished
 from runner.backends.base import Capabilities, Layout, Tried
-from runner.errors import BackendError, CapabilityError, NotFoundError, RunnerError, UnavailableError
+from runner.errors import BackendError, NotFoundError, RunnerError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from runner.model import Step
 
 _ENDED = frozenset({"Completed", "Failed", "Canceled"})
-_NEEDS = ("urllib3", "azure.identity", "azure.storage.blob", "azure.ai.ml")
-"""What is imported later, when it is needed: half a second and more. That it is there is said before anything starts."""
 
 
 class AzureMLBackend:
@@ -61,7 +58,7 @@ class AzureMLBackend:
         Raises:
             CapabilityError: what it needs is not installed.
         """
-        _check_installed()
+        installed.check()
         self._target = target
         rest = Rest(Tokens(target.auth))
         self._rest = rest
@@ -126,9 +123,11 @@ class AzureMLBackend:
             finding = pool.submit(self.find, task)
             sdk.ready()
         handle = finding.result()
-        if handle is None:
-            handle = self._made(task)
-        self.watch(task, handle)
+        if handle is not None:
+            self.watch(task, handle)
+            return handle
+        handle = self._made(task)
+        self._watch(task, handle, submitted=True)
         return handle
 
     def _made(self, task: Task) -> Handle:
@@ -173,14 +172,17 @@ class AzureMLBackend:
 
     def watch(self, task: Task, handle: Handle) -> None:
         """Follow a task; its log goes on where it stopped."""
+        self._watch(task, handle, submitted=False)
+
+    def _watch(self, task: Task, handle: Handle, *, submitted: bool) -> None:
         if task.whole is not None:
             self._wholes[handle] = task
-        self._follower.watch(task, handle)
+        self._follower.watch(task, handle, submitted=submitted)
 
     def poll(self, handles: Sequence[Handle]) -> Mapping[Handle, Observation | None]:
         """What is known: of followed tasks as of the last second, of others by one question for all of them."""
         found: dict[Handle, Observation | None] = {}
-        strange = []
+        strange, taken_up = [], []
         for handle in handles:
             one = self._follower.known(handle)
             if one is None:
@@ -192,15 +194,22 @@ class AzureMLBackend:
             if self._follower.problem is not None and not one.settled:
                 raise self._follower.problem.with_traceback(None)  # it is raised again and again
             found[handle] = shown(one)
+            if one.guessed:
+                taken_up.append(handle)
+        if taken_up:
+            found |= {handle: unfinished(seen) for handle, seen in self._asked(taken_up).items() if seen is not None}
         if strange:
-            try:
-                states = self._follower.states(strange)
-            except RunnerError as error:
-                raise unavailable(error) from None
+            states = self._asked(strange)
             if missing := [handle for handle in strange if handle not in states]:
                 raise UnavailableError(f"the run history does not tell of {missing[0]} now", "it is asked again")
             found |= states
         return {handle: found[handle] for handle in handles}
+
+    def _asked(self, handles: Sequence[Handle]) -> dict[Handle, Observation | None]:
+        try:
+            return self._follower.states(handles)
+        except RunnerError as error:
+            raise unavailable(error) from None
 
     def steps(self, handle: Handle) -> Mapping[str, Handle]:
         """The children of a plan's job that are there; see `PlanBackend.steps`."""
@@ -286,17 +295,3 @@ class AzureMLBackend:
     def studio(self, handle: Handle) -> str:
         """The address of the job's page in the studio."""
         return f"https://ml.azure.com/runs/{run_of(handle)}?wsid={self._target.path}"
-
-
-def _check_installed() -> None:
-    for name in _NEEDS:
-        try:
-            found = find_spec(name)
-        except ModuleNotFoundError:  # of a package that it is in
-            found = None
-        if found is None:
-            raise CapabilityError(
-                f"the backend azureml needs {name}, which is not installed",
-                "install it: pip install 'runner[azure]'",
-                "or run with --backend docker",
-            )

@@ -141,5 +141,5 @@ def _passed_over(error: BackendError) -> None:
     Raises:
         BackendError: what was given, where it says nothing of this one thing.
     """
-    if isinstance(error, UnavailableError) or error.code == 401:
+    if isinstance(error, UnavailableError) or error.code in {401, 404}:  # 404: of the workspace itself
         raise error

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 KEY = "RUNNER_KEY"
 """Variable with the attempt's key. Where it cannot be given, the launcher takes the run's own id."""
 
+EMPTY = ".runner-empty"
+"""The file that the launcher puts into an output folder in which there is nothing; it is never brought to the user."""
+
 _LARGEST = 128 * 1024 - 1
 """What the kernel takes for one argument, and all of it is the argument of `bash -c`."""
 _PLACEHOLDER = re.compile(r"\$\{\{\s*((?:inputs|outputs|search_space)\.[A-Za-z0-9_.-]+)\s*\}\}")
@@ -216,11 +219,14 @@ def _shell(config: Mapping[str, Any], sections: list[str]) -> str | None:
 
     argv = _direct(config["argv"])
     saved = [f"mkdir -p {quoted(to)} && cp -R ./{_quoted(folder)}/. {quoted(to)}" for folder, to in config["outputs"]]
+    # What holds no file is not there for Azure ML, and its reader would fail; as launch.py does.
+    folders = [*config["folders"], *(to for _, to in config["outputs"])]
+    marked = [f'[ "$(ls -A {quoted(to)})" ] || : > {quoted(to)}/{EMPTY}' for to in folders]
     lines = [
         *(f"export {name}={quoted(word)}" for name, word in config["env"].items() if _NAME.fullmatch(name)),
         *(f"mkdir -p {quoted(word)}" for word in config["folders"]),
         *(f"mkdir -p ./{_quoted(folder)}" for folder, _ in config["outputs"]),
-        f"save() {{ {'; '.join([*saved, ':'])}; }}",
+        f"save() {{ {'; '.join([*saved, *marked, ':'])}; }}",
         "set -- " + " ".join(quoted(word) for word in argv),
     ]
     text = "\n".join(lines)

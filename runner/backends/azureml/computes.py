@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from runner.backends.azureml.arm import inner, number, text
-from runner.errors import NotFoundError, RunnerError
+from runner.errors import BackendError, NotFoundError, RunnerError
 from runner.spec.yamldoc import nearest
 
 if TYPE_CHECKING:
@@ -87,8 +87,23 @@ class Quota:
 
 def listed(arm: Arm, target: Target) -> list[Compute]:
     """Every compute of the workspace, by name."""
-    found = arm.every(f"{target.path}/computes", VERSION, "the list of computes")
+    try:
+        found = arm.every(f"{target.path}/computes", VERSION, "the list of computes")
+    except NotFoundError as error:
+        raise nowhere(target, error) from None
     return sorted((_read(each) for each in found), key=lambda each: each.name)
+
+
+def nowhere(target: Target, error: NotFoundError) -> BackendError:
+    """The error of a workspace that is not there, or that this account sees nothing of. error: what Azure said."""
+    place = f"resource group {target.resource_group}, subscription {target.subscription}"
+    said = error.message.partition(" is not there: ")[2] or error.message
+    return BackendError(
+        f"there is no workspace {target.workspace} that this account can see ({place}): {said}",
+        "see where each of the three was said: runner doctor --backend azureml",
+        "see what there is: az ml workspace list --resource-group NAME; another subscription: az account list",
+        code=404,
+    )
 
 
 def find(arm: Arm, target: Target, name: str) -> Compute:

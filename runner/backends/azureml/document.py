@@ -12,6 +12,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from runner.backends.azureml import command
+from runner.backends.azureml.members import renamed
 from runner.backends.azureml.names import job_name
 from runner.backends.azureml.search import drawn_types, search
 from runner.backends.azureml.snapshot import places
@@ -38,6 +39,7 @@ def document(task: Task) -> dict[str, Any]:
     Raises:
         SpecError: its command is larger than Linux takes.
     """
+    task = renamed(task)
     folders = places(task)
     if task.whole is None:
         body = _foreign(task) if _is_foreign(task) else _command(task, folders)

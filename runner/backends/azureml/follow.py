@@ -63,15 +63,17 @@ class Follower:
     _version: int = 0
     _closed: bool = False
 
-    def watch(self, task: Task, handle: Handle) -> None:
-        """Follow a task from now on."""
+    def watch(self, task: Task, handle: Handle, *, submitted: bool = False) -> None:
+        """Follow a task from now on. submitted: just now, so that it waits."""
         with self._changed:
             if handle in self._watched:
                 return
             kept = task.box.root / "tail.json"
             tail = Tail(self.service, self.datastores, run_of(handle), task.key, task.log, kept)
-            seen = self._of_its_whole(handle) or Observation(Phase.QUEUED)
-            self._watched[handle] = Watched(task, tail, time.monotonic(), seen)
+            seen = self._of_its_whole(handle)
+            self._watched[handle] = Watched(
+                task, tail, time.monotonic(), seen or Observation(Phase.QUEUED), guessed=seen is None and not submitted
+            )
             if self._thread is None:
                 self._threads = ThreadPoolExecutor(_THREADS, "azureml")
                 self._thread = threading.Thread(target=self._run, name="azureml", daemon=True)
@@ -208,7 +210,7 @@ class Follower:
             young = time.monotonic() - one.since < _FORGOTTEN_S
             if seen is None and young and not one.asked:
                 continue
-            one.seen, one.asked = seen, True
+            one.seen, one.asked, one.guessed = seen, True, False
             if seen is None:
                 continue
             if seen.phase is Phase.ENDED:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runner.backends.azureml.blobs import Blob, Place, place_of, targets
+from runner.backends.azureml.command import EMPTY
+from runner.backends.azureml.members import taken
 from runner.backends.azureml.tail import ARTIFACTS, folder_of
 from runner.backends.base import LEFT
 from runner.errors import NotFoundError, RunnerError, SpecError, UnavailableError
@@ -86,11 +88,12 @@ class Outputs:
     def _named(self, run: str, names: Collection[str], warnings: list[str]) -> dict[str, Output]:
         if not names:
             return {}
-        told = self._told(run, names)
+        told = self._told(run, [taken(name) for name in names])
         found = {}
         for name in names:
+            there = taken(name)
             try:
-                output = self._output(*told[name]) if name in told else self._probed(run, name)
+                output = self._output(*told[there]) if there in told else self._probed(run, there)
             except UnavailableError:
                 raise
             except RunnerError as error:
@@ -126,15 +129,19 @@ class Outputs:
             raise SpecError(f"it is at {uri.partition('?')[0]}, which is no datastore of the workspace")
         if kind.replace("_", "").lower() == "urifile":
             return Output(place, file=True, blobs=tuple(self.datastores.listing(place, exact=True)))
-        return Output(place, file=False, blobs=tuple(self.datastores.listing(place)))
+        return Output(place, file=False, blobs=self._files(place))
+
+    def _files(self, place: Place) -> tuple[Blob, ...]:
+        """What a folder holds, without the file that stands for its being empty."""
+        return tuple(blob for blob in self.datastores.listing(place) if blob.name.rpartition("/")[2] != EMPTY)
 
     def _probed(self, run: str, name: str) -> Output | None:
         """Where Azure ML writes an output for which nothing else was asked; None: there is nothing."""
         datastore = self.service.default_datastore()
         for path in (f"azureml/{run}/{name}", f"dataset/{run}/{name}"):
             place = Place(datastore, path)
-            if blobs := self.datastores.listing(place):
-                return Output(place, file=False, blobs=tuple(blobs))
+            if self.datastores.listing(place):
+                return Output(place, file=False, blobs=self._files(place))
             if blobs := self.datastores.listing(place, exact=True):
                 return Output(place, file=True, blobs=tuple(blobs))
         return None

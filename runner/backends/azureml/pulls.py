@@ -188,7 +188,7 @@ def _scope(host: str) -> str:
 
 def _identity(compute: Compute | None, *, own: bool) -> tuple[str, ...]:
     name = compute.name if compute else "COMPUTE"
-    first = f"az ml compute update --name {name} --identity-type system_assigned, then grant it AcrPull: runner doctor"
+    first = f"az ml compute update --name {name} --identity-type system_assigned, then grant it AcrPull"
     return (first, "or: az acr update --admin-enabled true") if own else (first,)
 
 

@@ -237,7 +237,8 @@ def refused(answer: Answer, what: str) -> RunnerError:
             )  # fmt: skip
         case 404:
             return NotFoundError(
-                f"{what} is not there{said}", "check subscription, resource group and workspace: runner doctor"
+                f"{what} is not there{said}",
+                "see which of its parts is wrong: runner doctor --backend azureml",
             )
         case status:
             shown = f" ({code})" if code else ""

@@ -267,7 +267,7 @@ def _refused(status: int, text: str) -> RunnerError:
             f"no such environment in the workspace: {text}", "map its name in runner.yaml, or correct it"
         )
     if status == 404:
-        return NotFoundError(f"not there: {text}", "check subscription, resource group and workspace: runner doctor")
+        return NotFoundError(f"not there: {text}", "see which of its parts is wrong: runner doctor --backend azureml")
     return BackendError(f"Azure ML refused the job: {text}", code=status)
 
 
@@ -277,4 +277,5 @@ def _text(error: Exception) -> str:
     whole = str(inner or getattr(error, "message", None) or error)
     whole = re.sub(r"\x1b\[[0-9;]*m", "", whole)
     whole = re.sub(r"https?://\S+\?\S+", "(address)", whole)  # which may hold a signature
-    return " ".join(whole.split())[:2000] or type(error).__name__
+    whole = whole.partition("If you are trying to configure")[0] or whole  # pages of advice about editors and schemas
+    return " ".join(whole.split()).rstrip(" \\n")[:2000] or type(error).__name__

@@ -2,16 +2,19 @@
 
 What Azure keeps is files by name, and azure-ai-ml leaves out what an ignore file in the folder names. The user's ignore
 files were obeyed when the code was taken along, so everything is to arrive: they go along in `.runner`, and a small script
-there puts them back, and with them links, execute bits and empty folders. The same content makes the same snapshot, so Azure
+there puts them back, and with them links, execute bits, empty folders, and what has a name that Azure's storage would
+change. The same content makes the same snapshot, so Azure
 has to be given it once.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import stat
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +33,9 @@ _BROUGHT = (
 )  # fmt: skip
 _IGNORE_FILES = (".amlignore", ".gitignore")
 _RESTORE = "restore.sh"
+_ORDER = (b"mkdir", b"cp", b"ln", b"executable")
+_CHANGED = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]|[. ](/|$)")
+"""In a path: what blobs cannot hold, what they take for a `/`, and what is cut off at the end of a name."""
 _HEAD = b"""# Another user's file cannot be made executable, a copy of it can.
 executable() {
   chmod +x "$@" || { cp "$@" .runner.copy && chmod +x .runner.copy && mv -f .runner.copy "$2"; }
@@ -70,7 +76,7 @@ def _make(code: Path | None, place: Path) -> None:
             f"the code folder {code} has a {FOLDER} of its own, and runner brings one along on Azure ML",
             "rename it, or list it in .amlignore",
         )
-    lines = sorted(_copied(code, place))
+    lines = sorted(_copied(code, place), key=lambda line: (_ORDER.index(line.split()[0]), line))
     if lines:
         (own / _RESTORE).write_bytes(_HEAD + b"".join(line + b"\n" for line in lines))
 
@@ -88,9 +94,12 @@ def _copied(code: Path, place: Path) -> Iterator[bytes]:
         for name in files:
             if name in links:
                 continue
-            if relative == Path() and name in _IGNORE_FILES:
-                _take(code / name, place / FOLDER / f"kept{name}")
-                yield _line("cp", Path(FOLDER) / f"kept{name}", Path(name))
+            if (relative == Path() and name in _IGNORE_FILES) or _CHANGED.search(str(relative / name)):
+                kept = Path(FOLDER) / f"kept-{sha256(os.fsencode(relative / name)).hexdigest()[:16]}"
+                _take(Path(base) / name, place / kept)
+                if relative != Path():
+                    yield _line("mkdir -p", relative)
+                yield _line("cp", kept, relative / name)
             else:
                 _take(Path(base) / name, place / relative / name)
             if stat.S_IMODE((Path(base) / name).stat().st_mode) & stat.S_IXUSR:

@@ -24,6 +24,8 @@ class Watched:
     since: float
     seen: Observation | None
     asked: bool = False
+    guessed: bool = False
+    """Whether `seen` is no more than a start: neither has the service been asked, nor was it submitted just now."""
     parts: Parts | None = None
     """Of a plan that was handed over whole, once they were asked for."""
     reading: Future[None] | None = None
@@ -42,15 +44,15 @@ class Watched:
 def shown(one: Watched) -> Observation | None:
     """What is said of a task: that it has ended only once all of it is here, or cannot be had at first."""
     seen = one.seen
-    if seen is None or seen.phase is not Phase.ENDED:
-        return seen
-    if one.bringing is not None and one.bringing.done():
+    if seen is None or (one.bringing is not None and one.bringing.done()):
         return seen
     return unfinished(seen)
 
 
 def unfinished(seen: Observation) -> Observation:
-    """An end of which not everything is here yet."""
+    """An end of which not everything is here yet; anything else as it is."""
+    if seen.phase is not Phase.ENDED:
+        return seen
     return replace(seen, phase=Phase.FINALIZING, platform=None, finished=None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
@@ -164,13 +165,17 @@ class Blobs:
         return self._client
 
 
+_UNLISTED = re.compile(r"[\x00-\x1f\ud800-\udfff]")
+
+
 def files_below(folder: Path) -> Iterator[Path]:
-    """Regular files, in order. A link to a file of the same folder counts, one that leads out of it does not."""
+    """Regular files, in order. A link to a file of the same folder counts, one that leads out of it does not; nor does a
+    name that no XML can hold: Azurite would never list the folder again."""
     root = folder.resolve()
     for base, folders, names in os.walk(folder):
         folders.sort()
         for path in sorted(Path(base) / name for name in names):
-            if path.is_file() and path.resolve().is_relative_to(root):
+            if path.is_file() and path.resolve().is_relative_to(root) and not _UNLISTED.search(str(path)):
                 yield path
 
 

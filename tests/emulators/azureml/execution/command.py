@@ -13,7 +13,14 @@ from tests.emulators.azureml.execution import failures
 from tests.emulators.azureml.execution.artifacts import Artifacts
 from tests.emulators.azureml.execution.clock import seconds_since
 from tests.emulators.azureml.execution.context import Context
-from tests.emulators.azureml.execution.data import Staged, bring_code, bring_inputs, destination, take_outputs
+from tests.emulators.azureml.execution.data import (
+    Staged,
+    bring_code,
+    bring_inputs,
+    destination,
+    hand_over,
+    take_outputs,
+)
 from tests.emulators.azureml.execution.docker import Ended, EngineError, Mount
 from tests.emulators.azureml.execution.document import Command
 from tests.emulators.azureml.execution.expressions import replace
@@ -128,6 +135,7 @@ class CommandRun:
         shutil.rmtree(places.folder, ignore_errors=True)
         bring_code(context, places, command)
         staged = bring_inputs(context, places, command)
+        hand_over(places, context.engine.user(image))
         text = self._text(staged)
         places.log.parent.mkdir(parents=True)
         places.log.parent.chmod(0o777)

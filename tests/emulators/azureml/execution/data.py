@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -45,6 +46,15 @@ def _open_up(folder: Path) -> None:
     folder.chmod(0o777)
     for path in folder.rglob("*"):
         path.chmod(0o777 if path.is_dir() else 0o666)
+
+
+def hand_over(places: Places, user: tuple[int, int] | None) -> None:
+    """What was brought to the node is the job's own: it may write everywhere below its working directory."""
+    if user is None or os.geteuid() != 0:
+        return
+    for base, folders, files in os.walk(places.folder):
+        for name in (*folders, *files):
+            os.chown(Path(base, name), *user, follow_symlinks=False)
 
 
 def bring_inputs(context: Context, places: Places, command: Command) -> Staged:

@@ -74,6 +74,12 @@ class Engine:
             self.remove(name)
             raise
 
+    def user(self, image: str) -> tuple[int, int] | None:
+        """Whose processes the image's are, by number; None: it names a user that only it knows."""
+        text = call("image", "inspect", "--format", "{{.Config.User}}", image).strip() or "0"
+        user, _, group = text.partition(":")
+        return (int(user), int(group or user)) if user.isdigit() and (group or "0").isdigit() else None
+
     def wait(self, name: str) -> subprocess.Popen[bytes]:
         """A process that ends when the container does."""
         return subprocess.Popen(

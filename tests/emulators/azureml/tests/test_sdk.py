@@ -50,7 +50,8 @@ def test_a_command_job_from_submit_to_download(
     show(listed=[job.name for job in client.jobs.list(max_results=5)])
     """
     )
-    assert (shown["first"], shown["last"]) == ("Starting", "Completed")
+    assert shown["first"] in {"NotStarted", "Starting", "Preparing"}  # a busy machine is seen later
+    assert shown["last"] == "Completed"
     assert f"hello from {shown['name']} given\n" in shown["printed"]
     assert (shown["default"], shown["listed"][0]) == ("workspaceblobstore", shown["name"])
     artifacts = sdk.folder / "down" / "artifacts"

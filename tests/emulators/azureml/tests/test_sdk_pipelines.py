@@ -105,7 +105,7 @@ def test_a_sweep_and_its_best_trial(azureml: Service, sdk: Sdk, image: str) -> N
 
     def running_trials() -> list[str]:
         runs = azureml.admin.documents("run")
-        return [run["runId"] for run in runs if run["parentRunId"] and run["status"] == "Running"]
+        return [run["runId"] for run in runs if run.get("parentRunId") and run["status"] == "Running"]
 
     eventually(lambda: len(running_trials()) == 2, "two trials run")
     for trial, loss in zip(sorted(running_trials()), (0.5, 0.25), strict=True):
