@@ -206,7 +206,7 @@ def compose_whole(
 
     whole = Whole(
         tuple(member(each) for each in plan.steps), plan.outputs, plan.continue_on_step_failure, plan.force_rerun,
-        single_sweep,
+        single_sweep, plan.native,
     )  # fmt: skip
     place = folder.attempt(1)
     labels = {"runner.store": store_id, "runner.run": run, "runner.step": run, "runner.attempt": "1"}

@@ -218,9 +218,10 @@ class Remote:
     environment: the member `environment:`, whole: `azureml:NAME@LABEL`, or `{image: REF}`, `{image, conda_file}`,
     `{build: {path, dockerfile_path}}` with absolute paths. compute: its name; None: serverless.
     inputs: name → `type`, `path` (a URI, a name there, or an absolute path of this machine, which is uploaded), `mode`; of
-    those that other steps write, `type` and `mode` as far as they were declared.
+    those that other steps write, `type` and `mode` as far as they were declared; of a literal `value`, its text.
     outputs: name → `type`, `path`, `mode`, `name`, `version`, as far as they were given.
-    members: `distribution`, `identity`, `services`, `resources`, `queue_settings` … untouched.
+    members: `distribution`, `identity`, `services`, `resources`, `queue_settings` … untouched; of a single step also the
+    job's `description` and `tags`.
     secrets: variable → `keyvault:[VAULT/]NAME`, read in the job by its identity; the values are never here.
     foreign: a node of a kind that only Azure ML runs (`parallel`, `spark`, `automl` …), whole, but of its `inputs` only the
     literal ones, and no `outputs`; then nothing of the step itself counts.

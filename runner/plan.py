@@ -102,6 +102,7 @@ class Plan:
     outputs: the pipeline's outputs → whose output each is. pools: compute → what its steps share.
     code: name of a code folder → digest of its content; the folders stand in the run's folder under these names.
     taken: step → the earlier run (of that step) whose outputs are taken instead of running it: a resumed run.
+    native: members of the pipeline itself that only a backend elsewhere reads, as Azure ML's YAML has them.
     """
 
     steps: tuple[PlanStep, ...]
@@ -111,6 +112,7 @@ class Plan:
     pools: Mapping[str, Pool] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     taken: Mapping[str, str] = field(default_factory=dict)
+    native: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, complete; `from_json` is its inverse."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -144,13 +144,14 @@ class Member:
 @dataclass(frozen=True, slots=True)
 class Whole:
     """A plan as a backend gets it. outputs: the plan's outputs → whose output each is. single_sweep: it is one sweep job,
-    not a pipeline."""
+    not a pipeline. native: see `Plan.native`."""
 
     members: tuple[Member, ...]
     outputs: Mapping[str, Upstream] = field(default_factory=dict)
     continue_on_step_failure: bool = False
     force_rerun: bool = False
     single_sweep: bool = False
+    native: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

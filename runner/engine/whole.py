@@ -350,10 +350,11 @@ class WholeDriver:
         seen = self._seen.get(handle) or Observation(Phase.ENDED, lost=True)
         status = seen.platform.status if seen.platform is not None else None
         told = seen.platform.message if seen.platform is not None else None
-        if self._canceled_step is not None and status != "Canceled" and not told:
-            return verdict.step_canceled(*self._canceled_step)
+        if self._canceled_step is not None:
+            if status == "Completed" or (status != "Canceled" and not told):
+                return verdict.step_canceled(*self._canceled_step)
         # Of a sweep its step has judged by its trials, of which some may have failed or been stopped.
-        if (status == "Completed" or self._run.kind == "sweep") and not self._progress.left:
+        elif (status == "Completed" or self._run.kind == "sweep") and not self._progress.left:
             return Outcome(Reason.COMPLETED, 0, started=seen.started, finished=seen.finished)
         return verdict.judge(seen, None, verdict.Intent())
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from runner import composer
 from runner.data.place import without_login
 from runner.errors import RunnerError
-from runner.job import DataType, Mode
+from runner.job import DataType, Graph, Mode, Sweep
 from runner.model import Limits, Remote, Step
 from runner.spec.job.parity import PASSED
 from runner.spec.job.source import has_scheme
@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from runner.drafts import Draft, Given
     from runner.job import Foreign, Job, Output, Problem, Where
 
-_OWN = ("resources", "distribution", "identity", "services", "queue_settings", "properties", "job_tier", "priority")
+_OWN = (
+    "resources", "distribution", "identity", "services", "queue_settings", "properties", "job_tier", "priority", "comment",
+    "description", "tags",
+)  # fmt: skip
+_AROUND = ("description", "tags", "properties", "identity")
+"""Members of a pipeline that are not about its steps."""
+_OURS = frozenset({"default_compute", "continue_on_step_failure", "force_rerun", "on_init", "on_finalize"})
+"""Settings of a pipeline that the plan has, or that are refused."""
 _PATHS = ("code", "path", "conda_file")
 
 
@@ -35,6 +42,35 @@ def problems(job: Job) -> Iterator[Problem]:
     for each in job.problems:
         if each.feature not in PASSED:
             yield each
+
+
+def notes(job: Job) -> Iterator[str]:
+    """What of a job azure-ai-ml has no place for, though the service's YAML has: it goes nowhere, and that is said."""
+    for name in ("notification_setting", "parent_job_name"):
+        if job.native.get(name) is not None:
+            yield f"{name} is not passed on"
+    components = [job.component]
+    while components:
+        match components.pop():
+            case Graph(nodes=nodes):
+                components += [node.component for node in nodes.values()]
+            case Sweep(early_termination=stop) if stop is not None and stop.exclude_finished_jobs:
+                yield "exclude_finished_jobs is not passed on: there truncation_selection looks at trials that ended, too"
+
+
+def told(description: str, tags: Mapping[str, str]) -> dict[str, Any]:
+    """What people see with a job there, as members of it."""
+    return {**({"description": description} if description else {}), **({"tags": dict(tags)} if tags else {})}
+
+
+def around(job: Job, description: str, tags: Mapping[str, str]) -> dict[str, Any]:
+    """The members of a pipeline itself that are passed on: `Plan.native`."""
+    found = {**job.native, **told(description, tags)}
+    settings = {name: value for name, value in (job.native.get("settings") or {}).items() if name not in _OURS}
+    if store := settings.get("default_datastore"):
+        settings["default_datastore"] = store if has_scheme(store) else f"azureml:{store}"
+    kept = {name: found[name] for name in _AROUND if found.get(name)}
+    return {**kept, "settings": settings} if settings else kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +114,9 @@ class Passing:
         self._capabilities(limits, can, single=single)
         inputs = {name: made for name, given in draft.data.items() if (made := self._input(given, name)) is not None}
         inputs |= {name: self._upstream(name) for name in draft.upstream}
+        if draft.foreign is None:
+            # For people, and for AZUREML_PARAMETER_NAME; the command has them already. There is no empty one there.
+            inputs |= {name: {"value": text} for name, text in draft.parameters.items() if text and "${{" not in text}
         outputs = {name: self._output(name, output) for name, output in draft.outputs.items()}
         foreign = self._foreign(draft.foreign) if draft.foreign is not None else None
         remote = Remote(None, self._compute, inputs, outputs, members, dict(self._vaulted), foreign)

@@ -122,6 +122,8 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
         for warning in job.warnings:
             if not remote or "has no effect" not in warning:
                 say("note", warning)
+        for text in elsewhere.notes(job) if remote else ():
+            say("note", text)
         check_vaulted(request.vaulted, backend)
         check_registry(request.registry, backend)
         found, settled = _settled(request, backend)
@@ -130,6 +132,9 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
     finally:
         backend.close()
     prepared = replace(_prepared(request, found, settled, steps, name), target=target)
+    if remote and prepared.plan is not None and isinstance(job.component, Graph):
+        native = elsewhere.around(job, prepared.description, prepared.tags)
+        prepared = replace(prepared, plan=replace(prepared.plan, native=native))
     if request.begin_at is None:
         return prepared
     if prepared.plan is None:
@@ -261,7 +266,7 @@ def _step_elsewhere(
         argv=draft.argv,
         image=images.reference(environs) if environs is not None else None,
         env=dict(command.variables),
-        inputs={name: str(given["path"]) for name, given in remote.inputs.items() if name not in draft.upstream},
+        inputs={name: str(given["path"]) for name, given in remote.inputs.items() if "path" in given},
         outputs=dict.fromkeys(draft.outputs),
         secrets=tuple(request.secrets),
         limits=each.limits,

@@ -90,7 +90,8 @@ class _Settling:
     def _elsewhere(self) -> Settled:
         """The names stay what they are there."""
         draft, job = self._draft, self._request.job
-        native = {} if isinstance(job.component, Graph) else job.native
+        told = elsewhere.told(self._request.description or job.description, {**job.tags, **self._request.tags})
+        native = {} if isinstance(job.component, Graph) else {**job.native, **told}
         passing = elsewhere.Passing(draft, self._compute, native=native, vaulted=self._request.vaulted)
         found = passing.passed(self._backend.capabilities, single=self._single)
         self.faults += passing.faults

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import xml.etree.ElementTree as ET
 from contextlib import suppress
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from runner.backends.azureml.backend import AzureMLBackend
 from tests.azureml.conftest import Emulator
 from tests.conftest import Cli, eventually
 
@@ -168,6 +170,19 @@ def test_a_cancel_ends_all_of_it(lab: Lab) -> None:
     assert run["status"] == "Canceled"
     assert {each["status"] for each in run["sweep"]["trials"]} == {"Canceled"}
     eventually(lambda: all(each["status"] == "Canceled" for each in lab.runs()[-3:]), "it is canceled there too", 30)
+
+
+def test_one_that_is_canceled_in_the_portal_is_not_complete(lab: Lab) -> None:
+    done = lab.cli("submit", lab.sweep("echo begun; sleep 300"), *AZURE, "--name", "one")
+    job = re.search(r"accepted as (r[0-9a-f]{31})", done.err)
+    assert job is not None
+    eventually(lambda: "begun" in lab.cli("logs", "one.sweep.trial_0").out, "a trial runs", 60)
+    backend = AzureMLBackend(lab.emulator.target)
+    backend.cancel(job[1])
+    backend.close()
+    assert lab.cli("wait", "one").code == 143
+    run = lab.cli.row("one")
+    assert (run["status"], run["reason"]) == ("Canceled", "CanceledExternally")
 
 
 def supervisors(home: Path, name: str) -> list[int]:

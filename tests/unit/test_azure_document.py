@@ -158,6 +158,20 @@ def test_a_pipeline(tmp_path: Path) -> None:
     assert job._validate().passed, job._validate()
 
 
+def test_a_literal_input_is_told_and_changes_no_text(tmp_path: Path) -> None:
+    remote = Remote(IMAGE, inputs={"n": {"value": "1.10"}, "data": {"type": "uri_file", "path": "azureml:d:1"}})
+    one = member(tmp_path, "a", ["a.py", "1.10", "${{inputs.n}}"], remote=remote)
+    native = {"description": "a try", "tags": {"team": "a"}, "settings": {"default_datastore": "azureml:blob"}}
+    made, job = loaded(whole(tmp_path, [one], native=native))
+    node = made["jobs"]["a"]
+    assert node["inputs"]["n"] == "1.10"
+    assert node["component"]["inputs"] == {"n": {"type": "string"}, "data": {"type": "uri_file"}}
+    assert "\n${{inputs.n}}\n" not in node["component"]["command"], "a text that only looks like an expression"
+    assert (job.description, job.tags["team"]) == ("a try", "a")
+    assert job.tags["runner.key"]
+    assert made["settings"]["default_datastore"] == "azureml:blob"
+
+
 def test_a_step_that_azure_may_reuse_is_the_same_in_every_run(tmp_path: Path) -> None:
     def node(run: str, **given: Any) -> dict[str, Any]:
         env = {"RUNNER_RUN": f"{run}.a"}

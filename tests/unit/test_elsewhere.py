@@ -108,6 +108,7 @@ def test_a_command_is_passed_on_whole(prepared: Callable[..., Prepared], project
     assert remote.inputs == {
         "data": {"type": "uri_file", "path": str(project / "data" / "a.csv")},
         "asset": {"type": "mltable", "path": "azureml:iris:2", "mode": "eval_mount"},
+        "n": {"value": "1.10"},
     }
     assert remote.outputs == {
         "out": {"type": "uri_folder", "mode": "upload", "path": "azureml://datastores/blob/paths/x/${{name}}"},
@@ -122,7 +123,35 @@ def test_a_command_is_passed_on_whole(prepared: Callable[..., Prepared], project
     assert step.limits == Limits(timeout_s=90.0, shm_bytes=2 << 30), "docker_args go as they are written"
     assert step.parameters == {"n": "1.10"}
     assert (step.publish, step.files) == ({}, ("one",))
-    assert step.inputs == {name: given["path"] for name, given in remote.inputs.items()}
+    assert step.inputs == {name: remote.inputs[name]["path"] for name in ("data", "asset")}
+
+
+def test_what_people_see_with_a_job_goes_along(prepared: Callable[..., Prepared], project: Path) -> None:
+    head = "description: a try\ntags: {team: a, kind: small}\n"
+    made = prepared(head + COMMAND, tags={"kind": "big"})
+    assert remote_of(made).members["description"] == "a try"
+    assert remote_of(made).members["tags"] == {"team": "a", "kind": "big"}
+
+
+def test_the_members_of_a_pipeline_go_along(prepared: Callable[..., Prepared], said: list[tuple[str, str]]) -> None:
+    head = """
+description: a try
+tags: {team: a}
+identity: {type: user_identity}
+properties: {p: "1"}
+notification_setting: {emails: [a@b.c]}
+"""
+    settings = "settings: {default_datastore: blob, skip_validation: true, "
+    made = prepared(head + PIPELINE.replace("settings: {", settings), description="another")
+    assert made.plan is not None
+    assert made.plan.native == {
+        "description": "another", "tags": {"team": "a"}, "properties": {"p": "1"}, "identity": {"type": "user_identity"},
+        "settings": {"default_datastore": "azureml:blob", "skip_validation": True},
+    }  # fmt: skip
+    assert Plan.from_json(made.plan.to_json()) == made.plan
+    assert ("note", "notification_setting is not passed on") in said
+    assert remote_of(made, "first").inputs == {"word": {"value": "hi"}}
+    assert "tags" not in remote_of(made, "first").members
 
 
 PIPELINE = """

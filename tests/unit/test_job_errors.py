@@ -66,6 +66,10 @@ def files(tmp_path: Path) -> Files:
         ("command: a\ninputs: {x: {type: integer, value: 1.5}}\n", "expected an integer, found '1.5'"),
         ("command: a\noutputs: {x: {path: 'azureml://datastores/a/${{nam}}'}}\n", "did you mean ${{name}}?"),
         (
+            "script: a.py\nargs: ['$[[${{inputs.x}}]]']\ninputs: {x: {type: string, optional: true}}\n",
+            "the optional input 'x' is not given, and the arguments name it",
+        ),
+        (
             "command: a ${{inputs.x}}\ninputs: {x: {type: string, optional: true}}\n",
             "'x' is not given, and the command names",
         ),

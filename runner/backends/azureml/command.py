@@ -120,7 +120,8 @@ def given(
     remote = task.remote
     data = remote.inputs if remote is not None else {}
     drawn = {f"search_space.{name}": f"inputs.{name}" for name in searched} if component else {}
-    known = {f"inputs.{name}" for name in (*data, *task.inputs, *upstream)}
+    known = {f"inputs.{name}" for name in (*task.inputs, *upstream)}
+    known |= {f"inputs.{name}" for name, entry in data.items() if "value" not in entry}  # those stand there already
     known |= {f"outputs.{name}" for name in task.outputs}
     known |= set(drawn.values()) if component else {f"search_space.{name}" for name in searched}
     sections = _Sections(frozenset(known), drawn)

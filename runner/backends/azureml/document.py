@@ -158,7 +158,8 @@ def _foreign(task: Task) -> dict[str, Any]:
     assert task.remote is not None  # noqa: S101 - the caller looked
     body = dict(task.remote.foreign or {})
     inputs = {**body.get("inputs", {}), **_inputs(task, {}, {})}
-    return {**body, "inputs": inputs, "outputs": {**body.get("outputs", {}), **_outputs(task)}}
+    told = {name: task.remote.members[name] for name in ("description", "tags") if name in task.remote.members}
+    return {**body, **told, "inputs": inputs, "outputs": {**body.get("outputs", {}), **_outputs(task)}}
 
 
 def _is_pipeline(task: Task) -> bool:
@@ -174,6 +175,7 @@ def _pipeline(whole: Whole, folders: Mapping[Path | None, Path]) -> dict[str, An
     taken = {(each.step, each.output): name for name, each in whole.outputs.items()}
     tasks = {member.name: member.task for member in whole.members}
     settings: dict[str, Any] = {
+        **whole.native.get("settings", {}),
         "continue_on_step_failure": whole.continue_on_step_failure,
         "force_rerun": whole.force_rerun,
     }
@@ -183,6 +185,7 @@ def _pipeline(whole: Whole, folders: Mapping[Path | None, Path]) -> dict[str, An
     elif inner:
         settings["default_compute"] = inner[0]  # of the steps in a registered pipeline, which cannot be given one
     return {
+        **whole.native,
         "type": "pipeline",
         "settings": settings,
         "outputs": {name: _outputs(tasks[each.step]).get(each.output, _DATA) for name, each in whole.outputs.items()},
@@ -227,7 +230,7 @@ def _node(
 def _types(member: Member, whole: Whole) -> dict[str, str]:
     """Input → its type: as it was declared, else that of the output which it is."""
     given = member.task.remote.inputs if member.task.remote is not None else {}
-    types = {name: entry.get("type") for name, entry in given.items()}
+    types = {name: "string" if "value" in entry else entry.get("type") for name, entry in given.items()}
     for name, each in member.upstream.items():
         source = next((other.task for other in whole.members if other.name == each.step), member.task)
         types[name] = types.get(name) or _outputs(source).get(each.output, _DATA)["type"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
+import sys
 
 from runner.errors import CapabilityError
 
@@ -26,11 +25,15 @@ def check() -> None:
 
 
 def _is_there(name: str) -> bool:
-    """Whether a module can be imported. `find_spec` of a name with dots would import what is before the last."""
-    top, *inner = name.split(".")
-    try:
-        found = find_spec(top)
-    except ModuleNotFoundError:
-        return False
-    folders = (found.submodule_search_locations or ()) if found is not None else ()
-    return found is not None and (not inner or any(Path(folder, *inner).is_dir() for folder in folders))
+    """Whether a module can be imported. `importlib.util.find_spec` would import the packages that it is in."""
+    known, within = "", None
+    for part in name.split("."):
+        known = f"{known}.{part}" if known else part
+        try:
+            spec = next((found for finder in sys.meta_path if (found := finder.find_spec(known, within))), None)
+        except ModuleNotFoundError:
+            return False
+        if spec is None:
+            return False
+        within = spec.submodule_search_locations
+    return True

@@ -52,17 +52,23 @@ def check_given(
 
 
 def check_needed(source: Source, path: KeyPath, component: Component, given: Iterable[str]) -> None:
-    """Refuse a command that names, outside of `$[[ … ]]`, an optional input that is not given."""
+    """Refuse a command that names, outside of `$[[ … ]]`, an optional input that is not given; and arguments that name one,
+    which know no `$[[ … ]]`."""
     inner = component.trial if isinstance(component, Sweep) else component
     if not isinstance(inner, Command):
         return
     names = {name for name, one in inner.inputs.items() if one.optional and one.default is None} - {*given}
     if not names:
         return
-    for name in expressions.needed("\n".join([inner.command or "", *inner.args])) & names:
+    for name in sorted(expressions.needed(inner.command or "") & names):
         source.wrong(
             path, f"the optional input {name!r} is not given, and the command names it outside of $[[…]]",
             f"give it, or write $[[… ${{{{inputs.{name}}}}} …]] in the command",
+        )  # fmt: skip
+    for name in sorted(expressions.named("\n".join(inner.args)) & names):
+        source.wrong(
+            path, f"the optional input {name!r} is not given, and the arguments name it",
+            "give it, or give it a default; $[[…]] is for `command:` only",
         )  # fmt: skip
 
 

@@ -121,6 +121,11 @@ def needed(text: str) -> AbstractSet[str]:
     return frozenset(name for part, block in _parts(text) if not block for name in _inputs(part))
 
 
+def named(text: str) -> AbstractSet[str]:
+    """The inputs that a text names, wherever."""
+    return frozenset(_inputs(text))
+
+
 def _check_one(body: str, known: Mapping[str, Collection[str]]) -> Iterator[Wrong]:
     kind, dot, name = body.partition(".")
     if kind not in known or not dot:

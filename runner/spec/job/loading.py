@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from runner.job import Input, Output, Value
 
 _HINT = "--set inputs.{}=VALUE"
-_NATIVE = ("$schema", "properties", "identity", "services", "settings", "notification_setting", "parent_job_name")
+_NATIVE = (
+    "$schema", "properties", "identity", "services", "settings", "queue_settings", "notification_setting",
+    "parent_job_name",
+)  # fmt: skip
 
 
 def load_job(
