@@ -6,6 +6,7 @@ supervisor dies, however it dies, and any later command that meets the run then 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -92,6 +93,7 @@ def _fork(store: Store, name: str, lock: int, held: int, secrets: Mapping[str, s
         if os.fork():
             os._exit(0)
         _detach(store, name, keep=(lock, held))
+        gc.freeze()  # looking for garbage in what it shares with its parent would copy it
         supervise(store.home, name, secrets)
     finally:
         os._exit(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -13,6 +15,9 @@ from runner.errors import InternalError, RunnerError
 
 def main() -> NoReturn:
     """Entry of the `runner` command."""
+    atexit.register(
+        gc.freeze
+    )  # a process that ends need not look for garbage: after the import of a SDK that takes long
     code = 0
     try:
         code = _run(sys.argv[1:])

@@ -17,7 +17,7 @@ from runner.builder import build
 from runner.docker_api.containers import Engine
 from runner.model import Outcome, Reason, Step
 from runner.store import Store
-from tests.benchmarks import builds, pipelines, scheduling
+from tests.benchmarks import azure, builds, pipelines, scheduling
 from tests.benchmarks.rows import ROUNDS, RUNNER, Row, pair, seconds, table
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -146,6 +146,7 @@ def main() -> None:
         parts.append(("Pipelines", pipelines.NOTE, pipelines.rows(folder / "pipelines", image)))
         parts.append(("Scheduling", scheduling.NOTE, scheduling.rows()))
         parts.append(("Builds", builds.NOTE, builds.rows(folder)))
+        parts.append(("Azure ML", azure.NOTE, azure.rows(image)))
     text = (
         f"# Benchmarks\n\nMade by `make bench` on {os.cpu_count()} cores, runner and rival in one run. Times drift with the "
         "machine; the ratio is what counts.\n"

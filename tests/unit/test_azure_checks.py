@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from runner.backends.azureml.arm import Arm
 from runner.backends.azureml.checks import check, lacking
 from runner.errors import BackendError, CapabilityError, NotFoundError, UnavailableError
 from runner.model import Remote, Step
-from tests.unit.azure_arm import SUBSCRIPTION, TARGET, Workspace, cluster, instance, page, region
+from tests.unit.azure_arm import SUBSCRIPTION, TARGET, Document, Workspace, cluster, instance, page, region
 
 
 def step(name: str = "train", *, instances: int | None = None, **remote: Any) -> Step:
@@ -46,6 +48,17 @@ def test_a_job_that_can_run_is_let_through_and_asks_little() -> None:
         "/datastores/lake",
         "/environments/e/versions/1",
     ]
+
+
+def test_something_else_is_done_while_the_answers_are_on_their_way() -> None:
+    went_on = threading.Event()
+
+    class Slow(Workspace):
+        def ask(self, method: str, url: str, what: str, *, query: Mapping[str, str] | None = None) -> Document:
+            assert went_on.wait(10), "it waited for the answer first"
+            return super().ask(method, url, what, query=query)
+
+    check(Arm(Slow(COMPUTES)), TARGET, [step(compute="cpu-cluster")], meanwhile=went_on.set)
 
 
 @pytest.mark.parametrize("name", [None, "serverless", "azureml:serverless"])

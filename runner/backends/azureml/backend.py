@@ -7,6 +7,8 @@ wait for the network.
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -91,11 +93,17 @@ class AzureMLBackend:
     # -- before anything is sent ----------------------------------------------------------------------------------
 
     def check(self, steps: Sequence[Step]) -> None:
-        """See `PlanBackend.check`."""
+        """See `PlanBackend.check`.
+
+        azure-ai-ml is imported while the answers are on their way: a supervisor that is forked from here has it then.
+        """
+        from runner.backends.azureml import sdk
         from runner.backends.azureml.arm import Arm
         from runner.backends.azureml.checks import check
 
-        check(Arm(self._rest), self._target, steps)
+        forked = threading.active_count() == 1  # one that is spawned has to import for itself
+        self._rest.tokens.prepare()
+        check(Arm(self._rest), self._target, steps, meanwhile=sdk.ready if forked else None)
 
     def registry(self) -> str | None:
         """The host of the workspace's own registry; None: it has none yet."""
@@ -108,7 +116,13 @@ class AzureMLBackend:
 
     def submit(self, task: Task) -> Handle:
         """Make the job, unless it is there; see `Backend.submit`."""
-        handle = self.find(task)
+        from runner.backends.azureml import sdk
+
+        self._rest.tokens.prepare()
+        with ThreadPoolExecutor(1) as pool:
+            finding = pool.submit(self.find, task)
+            sdk.ready()
+        handle = finding.result()
         if handle is not None:
             self.watch(task, handle)
             return handle

@@ -34,13 +34,16 @@ class Lack:
     ways: tuple[str, ...]
 
 
-def check(arm: Arm, target: Target, steps: Sequence[Step]) -> None:
+def check(arm: Arm, target: Target, steps: Sequence[Step], meanwhile: Callable[[], None] | None = None) -> None:
     """Refuse a job that the workspace could not run.
+
+    Args:
+        meanwhile: what else there is to do while the answers are on their way.
 
     Raises:
         CapabilityError: with everything that is in the way. UnavailableError: nobody answers. BackendError: not signed in.
     """
-    found = lacking(arm, target, steps)
+    found = lacking(arm, target, steps, meanwhile)
     if not found:
         return
     count = "1 thing" if len(found) == 1 else f"{len(found)} things"
@@ -54,7 +57,7 @@ def check(arm: Arm, target: Target, steps: Sequence[Step]) -> None:
     )
 
 
-def lacking(arm: Arm, target: Target, steps: Sequence[Step]) -> list[Lack]:
+def lacking(arm: Arm, target: Target, steps: Sequence[Step], meanwhile: Callable[[], None] | None = None) -> list[Lack]:
     """Everything in the way of these steps. Each thing is asked about once, several at a time."""
     named: dict[Asset, list[str]] = {}
     machines: dict[str, list[tuple[str, int]]] = {}
@@ -71,7 +74,10 @@ def lacking(arm: Arm, target: Target, steps: Sequence[Step]) -> list[Lack]:
     if not tasks:
         return []
     with ThreadPoolExecutor(min(_AT_ONCE, len(tasks))) as pool:
-        return [lack for found in pool.map(lambda task: list(task()), tasks) for lack in found]
+        asked = [pool.submit(list, task()) for task in tasks]
+        if meanwhile is not None:
+            meanwhile()
+        return [lack for each in asked for lack in each.result()]
 
 
 def _compute(step: Step) -> str | None:

@@ -55,6 +55,15 @@ class Tokens:
         self._credential: Any = None
         self._lock = threading.Lock()
 
+    def prepare(self) -> None:
+        """Import what a sign-in needs, and ask nobody: two threads must not import Azure's packages at once.
+
+        Raises:
+            CapabilityError: azure-identity is not installed. BackendError: what the way to sign in needs is not set.
+        """
+        with self._lock:
+            self._credential = self._credential or credential(self._auth)
+
     def get(self, scope: str = ARM, *, fresh: bool = False) -> str:
         """A token that is good for some minutes at least. fresh: not the one that was had before; it was refused.
 

@@ -5,10 +5,12 @@ It works with 1.34.1 and with 1.35, unpatched. Everything after the submit is pl
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
 import re
+import sys
 import threading
 import time
 import warnings
@@ -66,6 +68,16 @@ class Credential:
         return AccessToken(self._tokens.get(scopes[0], fresh=claims is not None), int(time.time()) + _GOOD_FOR_S)
 
 
+def ready() -> None:
+    """Import azure-ai-ml, which takes a second and more, ahead of its use.
+
+    Raises:
+        CapabilityError: it is not installed.
+    """
+    with _one_at_a_time, _quiet():
+        _imported()
+
+
 def submit(target: Target, document: Mapping[str, Any], task: Task, auth: Auth) -> None:
     """Upload what the job needs and create it; the same document twice is one job.
 
@@ -100,13 +112,10 @@ def register(target: Target, document: Mapping[str, Any]) -> tuple[str, str]:
         SpecError: Azure ML takes no such component. Else as `submit`.
     """
     with _one_at_a_time, _quiet():
-        try:
-            from azure.ai.ml import load_component
-        except ImportError as error:
-            raise _missing(error) from None
+        ml = _imported()
         tokens = Tokens(target.auth)
         try:
-            component = load_component(StringIO(_yaml(document)), relative_origin="/")
+            component = ml.load_component(StringIO(_yaml(document)), relative_origin="/")
             made = _client(target, tokens).components.create_or_update(component, skip_if_no_change=True)
         except RunnerError:  # of the sign-in
             raise
@@ -127,13 +136,29 @@ def load(document: Mapping[str, Any]) -> Any:
         return _loaded(document)
 
 
-def _loaded(document: Mapping[str, Any]) -> Any:
+def _imported() -> Any:
+    """The package. Whatever it makes while it is imported stays, so looking for garbage would only cost a quarter more."""
+    if (ml := sys.modules.get("azure.ai.ml")) is not None:
+        return ml
+    collecting, frozen = gc.isenabled(), gc.get_freeze_count()
+    gc.disable()
     try:
-        from azure.ai.ml import load_job
+        from azure.ai import ml
     except ImportError as error:
         raise _missing(error) from None
+    finally:
+        if collecting:
+            gc.enable()
+    if not frozen:
+        gc.freeze()  # and back: what is there counts as old, without having been looked at
+        gc.unfreeze()
+    return ml
+
+
+def _loaded(document: Mapping[str, Any]) -> Any:
+    ml = _imported()
     try:
-        return load_job(StringIO(_yaml(document)), relative_origin="/")
+        return ml.load_job(StringIO(_yaml(document)), relative_origin="/")
     except Exception as error:  # noqa: BLE001 - whatever it is, it is translated
         raise translated(error) from None
 
@@ -145,9 +170,7 @@ def _yaml(document: Mapping[str, Any]) -> str:
 
 
 def _client(target: Target, tokens: Tokens) -> Any:
-    from azure.ai.ml import MLClient
-
-    return MLClient(
+    return _imported().MLClient(
         Credential(tokens), target.subscription, target.resource_group, target.workspace,
         show_progress=False, enable_telemetry=False, **_RETRIES,
     )  # fmt: skip
