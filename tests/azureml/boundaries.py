@@ -28,8 +28,8 @@ from typing import Any
 
 from tests.emulators.azureml.fixture import Admin, running
 
-Point = tuple[int, str]
-"""The request, from 0 on, and `before` or `after` the service did what it asks."""
+Point = tuple[str, str]
+"""The request, by its number from 0 on or `job`: the one that makes it; `before` or `after` the service did what it asks."""
 _PR_SET_CHILD_SUBREAPER = 36
 _DEADLINE_S = 90.0
 _SCRIPT = "echo hello; mkdir -p outputs; echo kept > outputs/kept; echo named > $1/named"
@@ -158,10 +158,13 @@ class Walk:
 
     # -- one point --------------------------------------------------------------------------------------------------
 
-    def point(self, at: int, when: str) -> str | None:
+    def point(self, at: str, when: str) -> str | None:
         """Submit, kill at that request, take up. What it was that was cut off; None: the run makes fewer requests."""
         name = f"{self.kind}-{at}-{when}"
-        self.admin.fault(skip=at, pause=True, when=when)
+        which: dict[str, Any] = {"method": "PUT", "path": "/jobs/r"} if at == "job" else {"skip": int(at)}
+        self.admin.fault(**which, pause=True, when=when)
+        if self.kind == "command":  # whose code goes up anew each time; of a pipeline only once, to save time
+            (self.folder / "code" / "say.sh").write_text(f"{_SCRIPT}\n# {name}\n")
         submit = self.start("submit", "job.yml", "--backend", "azureml", "--name", name)
         held: list[dict[str, Any]] = []
 
@@ -256,11 +259,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=list(JOBS))
     parser.add_argument("image")
-    parser.add_argument("--points", default="", help="such as 3:before,17:after; default: all")
+    parser.add_argument("--points", default="", help="such as 3:before,job:after; default: all")
     parser.add_argument("--first", type=int, default=0)
     given = parser.parse_args()
-    chosen = [(int(at), when) for at, _, when in (each.partition(":") for each in given.points.split(",") if each)]
-    points = chosen or [(at, when) for at in range(given.first, 1000) for when in ("before", "after")]
+    chosen = [(at, when) for at, _, when in (each.partition(":") for each in given.points.split(",") if each)]
+    points = chosen or [(str(at), when) for at in range(given.first, 1000) for when in ("before", "after")]
     with tempfile.TemporaryDirectory() as folder:
         if "RUNNER_EMULATOR_ADMIN" in os.environ:
             return _walk(Admin(dict(os.environ)), given, points, Path(folder))
@@ -278,7 +281,7 @@ def _walk(admin: Admin, given: argparse.Namespace, points: list[Point], folder: 
     began = time.monotonic()
     for (at, when), asked, wrong in walked(walk, points):
         wrongs += wrong is not None
-        print(f"{time.monotonic() - began:5.0f} s {at:3} {when:6} {asked or '-'}{f'  WRONG: {wrong}' if wrong else ''}", flush=True)
+        print(f"{time.monotonic() - began:5.0f} s {at:>3} {when:6} {asked or '-'}{f'  WRONG: {wrong}' if wrong else ''}", flush=True)
         if wrong:
             print((walk.folder / "out").read_text()[-3000:], flush=True)
         (walk.folder / "out").unlink(missing_ok=True)

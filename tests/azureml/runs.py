@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,17 @@ class There:
         """Without waiting for its end."""
         done = self.cli("submit", f"{kind}.yml", "--backend", "azureml", "--name", self.name, *options)
         assert done.code == 0, done.err
+
+    @contextmanager
+    def submitting(self, kind: str) -> Iterator[None]:
+        """The same, for while a request is held: the command itself returns when the job was asked for."""
+        options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        command = self.cli.start("submit", f"{kind}.yml", "--backend", "azureml", "--name", self.name, **options)
+        try:
+            yield
+        finally:
+            command.kill()
+            command.wait()
 
     def wait(self) -> Done:
         return self.cli("wait", self.name)

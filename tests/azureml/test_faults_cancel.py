@@ -36,8 +36,8 @@ def test_before_the_job_is_there(there: There, kind: str) -> None:
     """The supervisor is killed where it asks for the job; whoever takes the run up makes none."""
     admin = there.emulator.admin
     admin.fault(method="GET", path="/jobs/r", pause=True)
-    there.submit(kind)
-    admin.paused()
+    with there.submitting(kind):
+        admin.paused()
     there.kill()
     admin.ask("DELETE", "/faults")
     assert there.cli("cancel", there.name).code == 0
