@@ -177,7 +177,9 @@ class Walk:
         self.admin.ask("DELETE", "/faults")
         submitted = self._is_there(name)
         if held:
-            again = ("wait", name) if submitted else ("submit", "job.yml", "--backend", "azureml", "--name", name, "--wait")
+            again = (
+                ("wait", name) if submitted else ("submit", "job.yml", "--backend", "azureml", "--name", name, "--wait")
+            )
             assert (code := self.code(self.start(*again))) == 0, f"{again[0]} ended with {code}"
             self.until(lambda: not self.live(), "the supervisor ends")
         else:
@@ -281,7 +283,10 @@ def _walk(admin: Admin, given: argparse.Namespace, points: list[Point], folder: 
     began = time.monotonic()
     for (at, when), asked, wrong in walked(walk, points):
         wrongs += wrong is not None
-        print(f"{time.monotonic() - began:5.0f} s {at:>3} {when:6} {asked or '-'}{f'  WRONG: {wrong}' if wrong else ''}", flush=True)
+        print(
+            f"{time.monotonic() - began:5.0f} s {at:>3} {when:6} {asked or '-'}{f'  WRONG: {wrong}' if wrong else ''}",
+            flush=True,
+        )
         if wrong:
             print((walk.folder / "out").read_text()[-3000:], flush=True)
         (walk.folder / "out").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Runs by the command line on the emulator, whose supervisors are stopped and killed. Import `there` and `pulled` as fixtures."""
+"""Runs by the command line on the emulator, whose supervisors are stopped and killed; fixtures `there` and `pulled`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from runner.errors import NotFoundError
+from runner.store import Store
 from tests.conftest import Cli, Done, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from runner.store import AttemptFolder, RunRow
     from tests.azureml.conftest import Emulator
 
 COMMAND = """
@@ -75,8 +78,10 @@ class There:
     @contextmanager
     def submitting(self, kind: str) -> Iterator[None]:
         """The same, for while a request is held: the command itself returns when the job was asked for."""
-        options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        command = self.cli.start("submit", f"{kind}.yml", "--backend", "azureml", "--name", self.name, **options)
+        command = self.cli.start(
+            "submit", f"{kind}.yml", "--backend", "azureml", "--name", self.name,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
         try:
             yield
         finally:
@@ -87,23 +92,39 @@ class There:
         return self.cli("wait", self.name)
 
     @property
-    def row(self) -> dict[str, Any]:
+    def row(self) -> RunRow:
         """Of the run, as the store has it."""
-        return self.cli.row(self.name)
+        return self.stored(self.name)
 
-    def until(self, status: str, name: str | None = None) -> None:
-        """Until the run, or a step of it, stands so; looked up without a command, which would start a supervisor."""
-        eventually(lambda: self.stored(name or self.name) == status, f"{name or self.name} is {status}")
+    def step(self, name: str) -> RunRow:
+        return self.stored(f"{self.name}.{name}")
 
-    def stored(self, name: str) -> str | None:
-        from runner.errors import RunnerError
-        from runner.store import Store
-
+    def stored(self, name: str) -> RunRow:
+        """Looked up without a command, which would start a supervisor, and costs more."""
         store = Store(self.cli.home)
         try:
-            return store.get(name).status.value
-        except RunnerError:
-            return None
+            return store.get(name)
+        finally:
+            store.close()
+
+    def until(self, status: str, name: str | None = None) -> None:
+        """Until the run, or a step of it, stands so."""
+
+        def stands() -> bool:
+            with suppress(NotFoundError):
+                return self.stored(name or self.name).status.value == status
+            return False
+
+        eventually(stands, f"{name or self.name} is {status}")
+
+    def log(self, name: str) -> bytes:
+        """Of the first attempt of a run or step."""
+        return self.folder(name).log.read_bytes()
+
+    def folder(self, name: str) -> AttemptFolder:
+        store = Store(self.cli.home)
+        try:
+            return store.folder(name).attempt(1)
         finally:
             store.close()
 
@@ -147,16 +168,19 @@ class There:
 
     def whole(self, kind: str) -> None:
         """It has completed, as one job, and everything of it is here."""
-        assert self.row["status"] == "Completed", self.row
+        assert told(self.row) == ("Completed", "Completed"), self.row
         assert self.run()["status"] == "Completed"
         for step in (self.name,) if kind == "command" else (f"{self.name}.one", f"{self.name}.two"):
-            row = self.cli.row(step)
-            assert (row["status"], row["reason"]) == ("Completed", "Completed")
-            assert self.cli("logs", step).out_bytes == b"hello\n"
-            found = self.cli.cwd / f"got-{step}"
-            done = self.cli("download", step, "--to", str(found))
-            assert done.code == 0, done.err
-            assert sorted(path.name for path in found.rglob("*") if path.is_file()) == ["kept", "named"]
+            assert told(self.stored(step)) == ("Completed", "Completed"), self.stored(step)
+            assert self.log(step) == b"hello\n"
+            left = self.folder(step).artifacts
+            assert sorted(path.name for path in left.rglob("*") if path.is_file()) == ["kept", "named"]
+
+
+def told(row: RunRow) -> tuple[str, str]:
+    """(status, reason) of a run that has ended."""
+    assert row.outcome is not None, row
+    return row.status.value, row.outcome.reason.value
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.azureml.runs import HANG, pulled, there
+from tests.azureml.runs import HANG, pulled, there, told
 from tests.conftest import eventually
 
 if TYPE_CHECKING:
@@ -20,11 +20,10 @@ KINDS = pytest.mark.parametrize("kind", ["command", "pipeline"])
 def canceled(there: There, kind: str, *, began: bool) -> None:
     """Canceled by us, on the service too, and no step is anything else. began: whether there is a job at all."""
     assert there.wait().code == 143
-    row = there.row
-    assert (row["status"], row["reason"]) == ("Canceled", "Canceled"), row
+    assert told(there.row) == ("Canceled", "Canceled"), there.row
     if kind == "pipeline":
-        steps = [there.cli.row(f"{there.name}.{step}")["status"] for step in ("one", "two")]
-        assert set(steps) <= {"Canceled", "Skipped"}, steps
+        steps = {there.step(step).status.value for step in ("one", "two")}
+        assert steps <= {"Canceled", "Skipped"}, steps
     if began:
         assert there.run()["status"] == "Canceled"
     else:
@@ -70,8 +69,7 @@ def test_while_it_is_finalizing(there: There) -> None:
     eventually(lambda: there.jobs() and there.run()["status"] == "Finalizing", "it is finalizing there", 90)
     assert there.cli("cancel", there.name).code == 0
     done = there.wait()
-    row = there.row
-    assert (row["status"], row["reason"], done.code) == ("Completed", "Completed", 0), row
+    assert (*told(there.row), done.code) == ("Completed", "Completed", 0), there.row
     assert any(each["status"] == 400 for each in there.emulator.requests("/cancel", "POST"))
     there.whole("command")
 
@@ -87,10 +85,10 @@ def test_by_somebody_in_the_portal(there: There, kind: str) -> None:
     somebody.cancel(there.job()["name"])
     somebody.close()
     assert there.wait().code == 143
-    assert (there.row["status"], there.row["reason"]) == ("Canceled", "CanceledExternally"), there.row
+    assert told(there.row) == ("Canceled", "CanceledExternally"), there.row
     if kind == "pipeline":
-        assert there.cli.row(f"{there.name}.one")["reason"] == "CanceledExternally"
-        assert there.cli.row(f"{there.name}.two")["status"] in {"Canceled", "Skipped"}
+        assert told(there.step("one")) == ("Canceled", "CanceledExternally")
+        assert there.step("two").status.value in {"Canceled", "Skipped"}
 
 
 def test_a_refused_cancel_does_not_end_the_supervision(there: There) -> None:
@@ -102,5 +100,5 @@ def test_a_refused_cancel_does_not_end_the_supervision(there: There) -> None:
     assert there.cli("cancel", there.name).code == 0
     eventually(lambda: there.emulator.admin.hits(rule) > 0, "the cancel is refused")
     assert there.wait().code == 0
-    assert there.cli("logs", there.name).out == "up\ndone\n"
-    assert there.row["status"] == "Completed"
+    assert there.log(there.name) == b"up\ndone\n"
+    assert told(there.row) == ("Completed", "Completed")

@@ -47,7 +47,10 @@ def test_killed_at_a_request_and_taken_up(emulator: Emulator, pulled: str, kind:
         [{"host": "blob", "method": "PUT", "reset": True, "count": 4}],
         [{"host": "blob", "method": "PUT", "when": "after", "reset": True, "count": 4}],
         [{"host": "blob", "method": "PUT", "status": 503, "count": 4}],
-        [{"path": "startPendingUpload", "when": "after", "reset": True}, {"path": "/codes/", "method": "PUT", "reset": True}],
+        [
+            {"path": "startPendingUpload", "when": "after", "reset": True},
+            {"path": "/codes/", "method": "PUT", "reset": True},
+        ],
         [{"path": "/codes/", "method": "PUT", "when": "after", "status": 500}],
     ],
     ids=["blobs", "blobs-after", "blobs-busy", "before-the-snapshot", "the-snapshot"],
@@ -84,7 +87,7 @@ def test_cut_off_while_data_goes_up(there: There) -> None:
     import hashlib
 
     whole = b"".join((data / f"{number}.bin").read_bytes() for number in range(6))
-    assert there.cli("logs", there.name).out == f"{hashlib.sha256(whole).hexdigest()}  -\nhello\n"
+    assert there.log(there.name) == f"{hashlib.sha256(whole).hexdigest()}  -\nhello\n".encode()
     assert len(there.jobs()) == 1
 
 
@@ -125,7 +128,8 @@ def test_a_sign_in_refused_in_the_middle_of_everything(bench: Bench) -> None:
     """401 once to each kind of question while a job runs, with short tokens beside."""
     admin = bench.emulator.admin
     admin.switch(token_lifetime_s=4.0)
-    task = bench.task("import time\nfor n in range(16):\n    print(n, flush=True)\n    time.sleep(0.25)\n", outputs={"m": "uri_folder"})  # fmt: skip
+    text = "import time\nfor n in range(16):\n    print(n, flush=True)\n    time.sleep(0.25)\n"
+    task = bench.task(text, outputs={"m": "uri_folder"})
     handle = bench.backend.submit(task)
     bench.until(handle, Phase.RUNNING)
     rules = [
