@@ -161,6 +161,12 @@ class There:
         name = self.job()["name"]
         return next(each for each in self.emulator.admin.documents("run") if each["runId"] == name)
 
+    def stand(self) -> list[str]:
+        """How its job and that one's steps stand there; empty before there is one."""
+        names = {each["name"] for each in self.jobs()}
+        runs = self.emulator.admin.documents("run")
+        return [each["status"] for each in runs if names & {each["runId"], each.get("parentRunId")}]
+
     def ended_there(self) -> None:
         eventually(
             lambda: self.run()["status"] in {"Completed", "Failed", "Canceled"}, "the job ends on the service", 90

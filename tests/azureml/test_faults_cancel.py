@@ -47,7 +47,7 @@ def test_before_the_job_is_there(there: There, kind: str) -> None:
 def test_while_it_is_queued(there: There, kind: str) -> None:
     there.emulator.admin.switch(queue_s=600)
     there.submit(kind)
-    eventually(lambda: there.jobs() and there.run()["status"] == "Queued", "it is queued there")
+    eventually(lambda: "Queued" in there.stand(), "it, or its first step, is queued there")
     assert there.cli("cancel", there.name).code == 0
     canceled(there, kind, began=True)
 

@@ -6,7 +6,6 @@ Each job ends first; what is wrong is put there then, and all is brought once mo
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -80,25 +79,3 @@ def test_a_record_that_is_forged_proves_no_success(bench: Bench) -> None:
         outcome = again(bench, task, handle)
         assert outcome.reason in {Reason.NON_ZERO_EXIT, Reason.PLATFORM_ERROR}, forged[:200]
         assert task.log.read_bytes() == b"x\n"
-
-
-def test_hundreds_of_log_files(bench: Bench) -> None:
-    """All of theirs are there in the end, each line once, and files of another kind are not."""
-    task = bench.task("print('mine')\n")
-    handle = bench.backend.submit(task)
-    bench.ended(handle)
-    client, folder = container(bench, ARTIFACTS), f"{folder_of(handle)}user_logs/"
-
-    def put(number: int) -> None:
-        client.upload_blob(f"{folder}std_log_process_{number:03d}.txt", f"line {number}\n".encode())
-
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(put, range(200)))
-    client.upload_blob(f"{folder}evil.txt", b"evil\n")
-    task.log.unlink(missing_ok=True)
-    (task.box.root / "tail.json").unlink(missing_ok=True)
-    assert again(bench, task, handle).reason is Reason.COMPLETED
-    expected = {"mine"} | {f"[process_{number:03d}] line {number}" for number in range(200)}
-    lines = task.log.read_text().splitlines()
-    assert len(lines) == len(expected)
-    assert set(lines) == expected
