@@ -46,7 +46,7 @@ _PUBLISHED_S = 0.02
 _BACKSTOP_S = 30.0
 """Our own timeout comes this long after the bootstrapper's limit and grace, so that its word is the usual one."""
 
-_PASSING = frozenset({
+PASSING = frozenset({
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
     errno.EAGAIN, errno.EINTR,
 })  # fmt: skip
@@ -173,7 +173,7 @@ class StepDriver:
             # A full disk, mostly: nothing is given up, since what is not recorded yet would be lost.
             return self._offline(f"waiting: {error.message}")
         except OSError as error:
-            if error.errno not in _PASSING:
+            if error.errno not in PASSING:
                 raise
             return self._offline(f"waiting, the disk cannot be written: {error}")
         self._offline_since, self._pause = None, BACKOFF_S[0]
@@ -237,7 +237,7 @@ class StepDriver:
             who = "the service" if self._remote else "the engine"
             return self._fail_early(verdict.start_failed(str(error), who))
         except OSError as error:
-            if error.errno in _PASSING:
+            if error.errno in PASSING:
                 raise
             return self._fail_early(verdict.start_failed(str(error)))
         self._store.set_handle(self._run, self._number, self._handle)

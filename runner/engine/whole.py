@@ -16,7 +16,7 @@ from runner.backends.base import Observation, Phase, Tried
 from runner.composer import compose_whole, open_step
 from runner.engine.context import STOPPED_BY, TICK_S
 from runner.engine.progress import Progress
-from runner.engine.step import BACKOFF_S, FORCE_AFTER_S, NOT_RESPONDING_S, PHASES, Attached, StepDriver
+from runner.engine.step import BACKOFF_S, FORCE_AFTER_S, NOT_RESPONDING_S, PASSING, PHASES, Attached, StepDriver
 from runner.engine.swept import SweptDriver
 from runner.engine.trials import BY, template
 from runner.errors import ImageError, RunnerError, StoreError, UnavailableError
@@ -102,6 +102,10 @@ class WholeDriver:
             return self._offline(str(error.message))
         except StoreError as error:
             return self._offline(f"waiting: {error.message}")
+        except OSError as error:  # of what is made to be uploaded
+            if error.errno not in PASSING:
+                raise
+            return self._offline(f"waiting, the disk cannot be written: {error}")
         self._offline_since, self._pause = None, BACKOFF_S[0]
         return delay
 
@@ -369,8 +373,11 @@ class WholeDriver:
 
     def _decide(self, outcome: Outcome) -> float:
         """The end is known, and stands whatever happens to us while the whole is freed."""
-        elapsed = time.monotonic() - self._began
-        outcome = replace(outcome, elapsed_s=outcome.elapsed_s or elapsed)
+        seen = self._seen.get(self._handle) if self._handle is not None else None
+        # By our own clock it also lasts while we sleep, or nobody follows it.
+        told = seen.platform.elapsed_s if seen is not None and seen.platform is not None else None
+        elapsed = outcome.elapsed_s or told or time.monotonic() - self._began
+        outcome = replace(outcome, elapsed_s=elapsed)
         self._store.end_attempt(self._run, _NUMBER, outcome)
         self._decided = outcome
         return 0.0

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner.backends.azureml import installed, secrets
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
     from runner.backends.base import Box, Handle, Observation, Task
     from runner.model import Step
 
-_ENDED = frozenset({"Completed", "Failed", "Canceled"})
+_ENDING = frozenset({"Completed", "Failed", "Canceled", "Finalizing"})
+"""What Azure cancels no more; of one that is Finalizing the script has ended."""
 
 
 class AzureMLBackend:
@@ -137,13 +137,21 @@ class AzureMLBackend:
         document = dict(self.render(task))
         try:
             sdk.submit(self._target, document, task, self._target.auth)
-        except BackendError:
+        except BackendError as error:
             # The job may have been accepted, and only the answer was lost.
-            with suppress(RunnerError):
-                if (found := self.find(task)) is not None:
-                    return found
+            if (found := self._found_after(error, task)) is not None:
+                return found
             raise
         return job_name(task.key)
+
+    def _found_after(self, error: BackendError, task: Task) -> Handle | None:
+        """The job that a refused submit made all the same. Where that cannot be asked, nothing is decided: it may run."""
+        try:
+            return self.find(task)
+        except UnavailableError:
+            raise unavailable(error) from None
+        except RunnerError:
+            return None
 
     def _vault(self) -> str:
         """The name of the workspace's own vault."""
@@ -235,7 +243,11 @@ class AzureMLBackend:
         self._version = self._follower.wait(timeout, self._version)
 
     def cancel(self, handle: Handle, *, force: bool = False) -> None:
-        """Azure's cancel, which is the only one: `force` asks once more. Of one step of a plan there is none."""
+        """Azure's cancel, which is the only one: `force` asks once more. Of one step of a plan there is none.
+
+        Raises:
+            UnavailableError: it cannot be had now, or is refused; the job goes on, and may be asked again.
+        """
         del force
         if root_of(handle) != handle:
             return
@@ -243,12 +255,17 @@ class AzureMLBackend:
             self.service.cancel(handle)
         except NotFoundError:
             return
-        except UnavailableError:
-            raise
-        except BackendError:
-            if str((self.service.job(handle).get("properties") or {}).get("status")) not in _ENDED:
-                raise
+        except RunnerError as error:
+            if isinstance(error, UnavailableError) or not self._ending(handle):
+                raise unavailable(error) from None
         self._follower.hurry()
+
+    def _ending(self, handle: Handle) -> bool:
+        """Whether a job has ended, or cannot be stopped from doing so."""
+        try:
+            return str((self.service.job(handle).get("properties") or {}).get("status")) in _ENDING
+        except RunnerError:
+            return False
 
     def finish(self, handle: Handle) -> Sequence[str]:
         """What the task left is in the box when this returns; see `Backend.finish`."""

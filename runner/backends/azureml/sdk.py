@@ -238,13 +238,24 @@ def translated(error: Exception) -> RunnerError:
     text = _text(error)
     if isinstance(error, RunnerError):
         return error
-    if isinstance(error, (ServiceRequestError, ServiceResponseError)):
+    # azure-ai-ml wraps what went wrong while it uploads in errors of its own.
+    if any(isinstance(each, (ServiceRequestError, ServiceResponseError)) for each in _chain(error)):
         return UnavailableError(f"Azure cannot be reached: {text}", "check network, proxy and CA bundle")
     if isinstance(error, HttpResponseError):
         return _refused(error.status_code or 0, text)
     if type(error).__module__.startswith(("azure.ai.ml", "marshmallow")) or isinstance(error, AzureError):
         return SpecError(f"Azure ML takes no such job: {text}", "runner export JOB --to azureml shows what it is given")
     return InternalError(f"azure-ai-ml failed: {type(error).__name__}: {text}", "report this, please")
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that it came from."""
+    inner: BaseException | None = error
+    for _ in range(10):
+        if inner is None:
+            return
+        yield inner
+        inner = inner.__cause__ or inner.__context__
 
 
 def _refused(status: int, text: str) -> RunnerError:
