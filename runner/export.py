@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from runner.job import Component, Environment, Input, Job, Node, Output, Value, Where
     from runner.spec.config import Config
 
+    Built = Callable[[Environment | None], str | Mapping[str, Any]]
+    """From an environment to the member `environment:` as a workspace can have it."""
+
 _SCHEMA = "https://azuremlschemas.azureedge.net/latest/{}Job.schema.json"
 _EXPRESSION = re.compile(r"\$\{\{\s*(?:inputs|outputs|search_space|parent)\.[^}]*\}\}")
 _LITERALS: dict[DataType, Callable[[str], bool | int | float]] = {
@@ -59,11 +62,12 @@ def to_azureml(job: Job, config: Config, *, folder: Path | None = None, registry
     return written(export.told(job, export.job))
 
 
-def component(
-    job: Job, config: Config, name: str, description: str = "", *, registry: str | None = None
-) -> dict[str, Any]:
+def component(job: Job, config: Config, name: str, description: str = "", *, built: Built) -> dict[str, Any]:
     """A pipeline as a component of that name, as plain data; paths are relative to the root. What the job gives its inputs
     are their defaults, and what stands around its steps (computes, settings) is left to the job that will use it.
+
+    Args:
+        built: brings an environment's image, or the default one (None), to where the workspace can have it.
 
     Raises:
         SpecError: as `to_azureml`. UsageError: it is no pipeline.
@@ -75,7 +79,7 @@ def component(
         )
     given = {key: value for key, value in job.inputs.items() if not isinstance(value, (Data, Reference))}
     inputs = {key: replace(each, default=given.get(key, each.default)) for key, each in graph.inputs.items()}
-    export = _Export(config, Path("/"), registry)
+    export = _Export(config, Path("/"), None, built)
     body = export.told(job, lambda _: export.pipeline(replace(flattened(graph), inputs=inputs)))
     schema = "https://azuremlschemas.azureedge.net/latest/pipelineComponent.schema.json"
     return _filled({"$schema": schema, "name": name, "description": description or job.description, **body})
@@ -84,8 +88,9 @@ def component(
 class _Export:
     """Collects what is in the way while it writes."""
 
-    def __init__(self, config: Config, folder: Path, registry: str | None) -> None:
+    def __init__(self, config: Config, folder: Path, registry: str | None, built: Built | None = None) -> None:
         self.faults: list[SpecError] = []
+        self._built = built
         self._config, self._folder, self._registry = config, folder, registry
 
     def fault(self, where: Where, text: str, *ways: str) -> None:
@@ -258,8 +263,10 @@ class _Export:
         relative = os.path.relpath(path, self._folder)
         return relative if relative == "." or relative.startswith("../") else f"./{relative}"
 
-    def _environment(self, environment: Environment | None) -> str | dict[str, Any] | None:
+    def _environment(self, environment: Environment | None) -> str | Mapping[str, Any] | None:
         found = stays(environment, self._config, lambda _kind, _text: None)
+        if self._built is not None:
+            return self._built(found)
         if found is not None and found.reference is not None:
             return found.reference
         if found is not None and found.context is not None:
@@ -269,9 +276,9 @@ class _Export:
             return _filled(
                 {"image": found.image, "conda_file": self._path(conda) if isinstance(conda, Path) else conda}
             )
-        return self._built(found)
+        return self._named(found)
 
-    def _built(self, environment: Environment | None) -> dict[str, Any] | None:
+    def _named(self, environment: Environment | None) -> dict[str, Any] | None:
         """The image of a libs file, or runner's default one, as it is called once it has been pushed."""
         from runner.builder import content_tag, default_libs
         from runner.builder.registry.publish import destination_for

@@ -160,6 +160,14 @@ def image() -> str:
     return build(ROOT / "tests" / "images" / "small" / "libs.yaml").tag
 
 
+@pytest.fixture(scope="session")
+def python_r() -> str:
+    """The default Python + R image."""
+    from runner.builder import build, default_libs
+
+    return build(default_libs()).tag
+
+
 @pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
 def where(request: pytest.FixtureRequest) -> list[str]:
     """The options that choose a backend: every test that takes it runs on each."""

@@ -41,8 +41,10 @@ def refuse(asked: dict[str, str] | None, registry: str | None = None) -> None:
 
 def register(job: Job, settings: Config, named: Named, asked: dict[str, str] | None, *, json: bool) -> None:
     """Make a pipeline a component of the workspace, as plain Azure ML: it needs no runner to run."""
-    from runner.backends.azureml import components, sdk
+    from runner.backends.azureml import components, pulls, sdk
     from runner.export import component
+    from runner.store import Store
+    from runner.submission import images
 
     if not _NAME.fullmatch(named.name):
         near = re.sub(r"[^a-z0-9_]", "_", named.name.lower()).lstrip("_0123456789")
@@ -50,9 +52,22 @@ def register(job: Job, settings: Config, named: Named, asked: dict[str, str] | N
             f"{named.name!r} cannot be a component's name in Azure ML", "expected lower-case letters, digits and `_`",
             *([f"such as {near}"] if near else []),
         )  # fmt: skip
-    document = component(job, settings, named.name, named.description or job.description, registry=named.registry)
+    description = named.description or job.description
+    # All else that is in the way is told before anything is built or pushed.
+    component(job, settings, named.name, description, built=lambda _: {})
     with workspaces.opened(asked) as (arm, found):
         target = found.target
+        pushing = images.Pushing(
+            named.registry,
+            lambda: pulls.own_registry(arm, target),
+            settings,
+            Store().cache / "contexts",
+            console.say,
+            True,
+        )
+        document = component(
+            job, settings, named.name, description, built=lambda each: images.resolve_all([each], pushing)[0].member
+        )
         version = components.next_version(arm, target, named.name)
     name, version = sdk.register(target, {**document, "version": version})
     if json:

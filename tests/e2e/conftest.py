@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runner.builder import BuiltImage, Options, build, default_libs
+from runner.builder import BuiltImage, Options, build
 from tests.e2e.build_material import build_containers, docker, make_cran, served
 
 
@@ -37,12 +37,6 @@ def engine() -> None:
         connect().close()
     except UnavailableError as error:
         pytest.skip(str(error))
-
-
-@pytest.fixture(scope="session")
-def python_r(engine: None) -> str:
-    """The default Python + R image."""
-    return build(default_libs()).tag
 
 
 @pytest.fixture(scope="session")

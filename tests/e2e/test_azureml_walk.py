@@ -68,7 +68,7 @@ def test_a_pipeline_is_registered_and_invoked_by_its_name(there: Cli) -> None:
         "pipeline", "register", "hello-io/pipeline.yml", "--name", "greet", "--backend", "azureml", timeout=240
     )
     assert done.code == 0, done.err
-    listed = there("pipeline", "list")
+    listed = there("pipeline", "list", "--backend", "azureml")
     assert "greet" in listed.out, listed.err
     done = there("submit", "pipeline:greet", "--backend", "azureml", "--set", "inputs.greeting=bye", "--name", "it",
                  "--wait", timeout=240)  # fmt: skip

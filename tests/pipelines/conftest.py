@@ -23,9 +23,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def workspace(azureml_service: Service, address: str, tmp_path: Path) -> Iterator[dict[str, str]]:
+def workspace(azureml_service: Service, address: str, python_r: str, tmp_path: Path) -> Iterator[dict[str, str]]:
     """What has to be exported to run on Azure ML, the emulator. Its jobs reach it: a sweep chooses by what its trials
-    send to the workspace."""
+    send to the workspace. The default image is there: with these exports nothing can be had of anywhere else."""
+    assert python_r
     azureml_service.admin.switch(network="host")
     yield azureml_service.env | {"RUNNER_REGISTRY": address, "DOCKER_CONFIG": str(tmp_path / "no-login")}
     azureml_service.admin.reset()

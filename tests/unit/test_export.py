@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from runner.drafts import Draft, drafts
 from runner.errors import SpecError, UsageError
 from runner.export import compiled, component, to_azureml
-from runner.job import Job
+from runner.job import Environment, Job
 from runner.plan import Upstream
 from runner.spec import config as settings
 from runner.spec.config import Config
@@ -249,6 +249,12 @@ def test_azures_own_examples_are_read_by_azure_after_the_export() -> None:
     assert read > 10
 
 
+def _by_digest(environment: Environment | None) -> dict[str, str]:
+    assert environment is not None
+    assert environment.image == "docker.io/library/python:3.12"
+    return {"image": "r.io/pushed@sha256:0"}
+
+
 def test_a_pipeline_as_a_component(tmp_path: Path) -> None:
     file = tmp_path / "pipe.yml"
     file.write_text("""
@@ -267,7 +273,8 @@ jobs:
     inputs: {lr: "${{parent.inputs.lr}}", data: "${{parent.inputs.data}}"}
     outputs: {o: "${{parent.outputs.model}}"}
 """)
-    made = component(load(file), Config(), "fit_it")
+    made = component(load(file), Config(), "fit_it", built=_by_digest)
+    assert made["jobs"]["fit"]["component"]["environment"] == {"image": "r.io/pushed@sha256:0"}
     assert (made["type"], made["name"], made["description"]) == ("pipeline", "fit_it", "of the job")
     assert made["inputs"] == {"lr": {"type": "number", "default": 0.5}, "data": {"type": "uri_folder"}}
     assert made["outputs"] == {"model": {"type": "uri_folder"}}
@@ -275,4 +282,4 @@ jobs:
     assert made["jobs"]["fit"]["component"]["code"] == f".{tmp_path}/src", "from the root, wherever it is read"
     file.write_text("command: echo\nenvironment: {image: x}\n")
     with pytest.raises(UsageError, match="only a pipeline"):
-        component(load(file), Config(), "fit_it")
+        component(load(file), Config(), "fit_it", built=_by_digest)

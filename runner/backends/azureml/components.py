@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from runner.backends.azureml.arm import inner, text
 from runner.errors import NotFoundError, UsageError
-from runner.job import Data, DataType, Foreign, Graph, Job, Node
+from runner.job import Data, DataType, Foreign, Graph, Job, Node, Output
 from runner.spec.job.source import has_scheme
 from runner.spec.yamldoc import nearest
 
@@ -112,8 +112,10 @@ def job(pipeline: Pipeline, sets: Sequence[tuple[str, str]]) -> Job:
             *(f"--set inputs.{name}=…" for name in missing),
         )
     reference = f"azureml:{pipeline.name}:{pipeline.version}"
-    node = Node(Foreign("component", raw={"type": "pipeline", "component": reference}), inputs)
-    graph = Graph(nodes={_key(pipeline.name): node})
+    outputs = {name: Output(DataType(kind)) for name, kind in pipeline.outputs.items()}
+    foreign = Foreign("component", outputs=outputs, raw={"type": "pipeline", "component": reference})
+    node = Node(foreign, inputs, {name: replace(each, parent=name) for name, each in outputs.items()})
+    graph = Graph(nodes={_key(pipeline.name): node}, outputs=outputs)
     return Job(graph, display_name=pipeline.name, experiment=pipeline.name, description=pipeline.description)
 
 

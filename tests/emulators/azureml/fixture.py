@@ -152,7 +152,8 @@ def azureml_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servic
     """The one of this process; take `azureml`."""
     with running(tmp_path_factory.mktemp("azureml")) as service:
         yield service
-        assert not service.admin.unhandled(), "asked of the Azure ML emulator, which does not know it"
+        if unhandled := service.admin.unhandled():
+            pytest.fail(f"asked of the Azure ML emulator, which does not know it: {unhandled}")
 
 
 @pytest.fixture
