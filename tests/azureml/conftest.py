@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
+import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +52,15 @@ class Emulator:
     def target(self) -> Target:
         env = self.service.env
         return Target(env["AZURE_SUBSCRIPTION_ID"], env["AZURE_RESOURCE_GROUP"], env["AZURE_WORKSPACE"])
+
+
+@pytest.fixture(scope="module")
+def pulled(image: str) -> Iterator[str]:
+    """The image by a name that is not only this machine's, and so is not pushed first."""
+    name = f"registry.example.com/small-{uuid.uuid4().hex[:8]}:1"
+    subprocess.run(["docker", "tag", image, name], check=True)
+    yield name
+    subprocess.run(["docker", "rmi", "--no-prune", name], check=True, capture_output=True)
 
 
 @pytest.fixture

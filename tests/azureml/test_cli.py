@@ -13,7 +13,6 @@ import pytest
 from tests.conftest import Cli
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.azureml.conftest import Emulator
@@ -28,15 +27,6 @@ try:
 finally:
     sys.stderr.write("\\nMODULES " + " ".join(sys.modules))
 """
-
-
-@pytest.fixture(scope="module")
-def pulled(image: str) -> Iterator[str]:
-    """The image by a name that is not only this machine's, and so is not pushed first."""
-    name = f"registry.example.com/small-{uuid.uuid4().hex[:8]}:1"
-    subprocess.run(["docker", "tag", image, name], check=True)
-    yield name
-    subprocess.run(["docker", "rmi", "--no-prune", name], check=True, capture_output=True)
 
 
 @pytest.fixture
