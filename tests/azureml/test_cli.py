@@ -93,6 +93,8 @@ inputs:
     assert "it has at most 4 nodes, and 5 were asked for" in many.err
     script = azure("submit", "hello.sh", "--compute", "cpu-cluster", "--image", "azureml:nothing-like-it:1")
     assert "no environment 'nothing-like-it'" in script.err
+    unread = azure("submit", "job.yml", *HERE, env={"RUNNER_DOWNLOAD_LIMIT": "zz"})
+    assert (unread.code, "RUNNER_DOWNLOAD_LIMIT" in unread.err) == (3, True)
     pipeline = azure("submit", "pipe.yml", *HERE, "--instances", "2")
     assert (pipeline.code, "--set jobs.STEP.resources.instance_count=2" in pipeline.err) == (2, True)
 

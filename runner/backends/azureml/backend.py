@@ -100,7 +100,9 @@ class AzureMLBackend:
         from runner.backends.azureml import sdk
         from runner.backends.azureml.arm import Arm
         from runner.backends.azureml.checks import check
+        from runner.backends.azureml.outputs import download_limit
 
+        download_limit()  # a value that is none would show only when the run has ended
         forked = threading.active_count() == 1  # one that is spawned has to import for itself
         self._rest.tokens.prepare()
         check(Arm(self._rest), self._target, steps, meanwhile=sdk.ready if forked else None)
