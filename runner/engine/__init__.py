@@ -10,8 +10,9 @@ from runner.engine.context import TICK_S, Context, Driver
 from runner.engine.graph import GraphDriver
 from runner.engine.logindex import log_offset
 from runner.engine.loop import Engine
+from runner.engine.patience import NOT_RESPONDING_S
 from runner.engine.pool import Pools
-from runner.engine.step import NOT_RESPONDING_S, StepDriver
+from runner.engine.step import StepDriver
 from runner.engine.whole import WholeDriver
 
 __all__ = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import time
 from contextlib import suppress
@@ -18,6 +17,7 @@ from runner.bootstrapper import final_outcome, read_record
 from runner.composer import compose_task
 from runner.engine import logindex
 from runner.engine.context import TICK_S
+from runner.engine.patience import PASSING, Patience
 from runner.errors import ImageError, RunnerError, StoreError, UnavailableError
 from runner.model import Reason, Status
 from runner.store import remove_tree, write_aside
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from runner.model import Limits, Outcome, Step
     from runner.store import AttemptFolder, RunRow
 
-NOT_RESPONDING_S = 30.0
-"""Without contact for so long, a run is shown as NotResponding. It is not an end."""
-
-BACKOFF_S = (0.2, 5.0)
 _RETRY_PAUSE_S = (1.0, 60.0)
 FORCE_AFTER_S = 10.0
 """After the grace, the bootstrapper has killed and written its record within this; else we kill it."""
@@ -45,12 +41,6 @@ _PUBLISHED_S = 0.02
 """How often we look whether a copy is done; a backend's `wait` does not tell."""
 _BACKSTOP_S = 30.0
 """Our own timeout comes this long after the bootstrapper's limit and grace, so that its word is the usual one."""
-
-PASSING = frozenset({
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
-    errno.EAGAIN, errno.EINTR,
-})  # fmt: skip
-"""What may be over soon, so it is waited for. Any other error of the system would only come again, for ever."""
 
 PHASES = {
     Phase.QUEUED: Status.QUEUED,
@@ -117,9 +107,7 @@ class StepDriver:
         self._forced = False
         self._timed_out = False
         self._running_since: float | None = None
-        self._offline_since: float | None = None
-        self._pause = BACKOFF_S[0]
-        self._not_before = 0.0
+        self._backoff = Patience(lambda why: self._show(Status.NOT_RESPONDING, why))
         self._number = 1
         self._folder: AttemptFolder = self._store.folder(run.name).attempt(1)
         self._task: Task | None = None
@@ -161,33 +149,11 @@ class StepDriver:
 
     def advance(self) -> float:
         """Do what can be done now; seconds until there is something to do again at the latest."""
-        left = self._not_before - time.monotonic()
+        left = self._backoff.left
         # A cancel ends a pause between attempts at once; a pause for an unreachable backend has to be waited for.
         if left > 0 and not (self._state is _State.PAUSED and self._cancel_asked()):
             return left
-        try:
-            delay = self._step()
-        except UnavailableError as error:
-            return self._offline(str(error.message))
-        except StoreError as error:
-            # A full disk, mostly: nothing is given up, since what is not recorded yet would be lost.
-            return self._offline(f"waiting: {error.message}")
-        except OSError as error:
-            if error.errno not in PASSING:
-                raise
-            return self._offline(f"waiting, the disk cannot be written: {error}")
-        self._offline_since, self._pause = None, BACKOFF_S[0]
-        return delay
-
-    def _offline(self, why: str) -> float:
-        now = time.monotonic()
-        self._offline_since = self._offline_since or now
-        if now - self._offline_since >= NOT_RESPONDING_S:
-            with suppress(StoreError):
-                self._show(Status.NOT_RESPONDING, why)
-        self._pause = min(self._pause * 2, BACKOFF_S[1])
-        self._not_before = now + self._pause
-        return self._pause
+        return self._backoff.tried(self._step)
 
     def _step(self) -> float:
         match self._state:
@@ -466,7 +432,7 @@ class StepDriver:
         self._asked_at = self._running_since = None
         self._forced = self._timed_out = self._recovered = False
         self._log_size = 0
-        self._not_before = time.monotonic() + pause
+        self._backoff.rest(pause)
         self._state = _State.PAUSED
         return pause
 

@@ -7,7 +7,6 @@ a step's log, record and outputs come here as they would from a container of thi
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -15,8 +14,9 @@ from runner import artifacts, verdict
 from runner.backends.base import Observation, Phase, Tried
 from runner.composer import compose_whole, open_step
 from runner.engine.context import STOPPED_BY, TICK_S
+from runner.engine.patience import Patience
 from runner.engine.progress import Progress
-from runner.engine.step import BACKOFF_S, FORCE_AFTER_S, NOT_RESPONDING_S, PASSING, PHASES, Attached, StepDriver
+from runner.engine.step import FORCE_AFTER_S, PHASES, Attached, StepDriver
 from runner.engine.swept import SweptDriver
 from runner.engine.trials import BY, template
 from runner.errors import ImageError, RunnerError, StoreError, UnavailableError
@@ -63,8 +63,7 @@ class WholeDriver:
         self._asked_at: float | None = None
         self._forced = False
         self._shown = run.status, run.note
-        self._offline_since: float | None = None
-        self._pause, self._not_before = BACKOFF_S[0], 0.0
+        self._backoff = Patience(lambda why: self._show(Status.NOT_RESPONDING, why))
         self._began = time.monotonic() - max(0.0, time.time() - run.started if run.started else 0.0)
         self._recovered = run.attempts > 0
         self._resume()
@@ -94,30 +93,8 @@ class WholeDriver:
 
     def advance(self) -> float:
         """See `Driver`."""
-        if (left := self._not_before - time.monotonic()) > 0:
-            return left
-        try:
-            delay = self._advance()
-        except UnavailableError as error:
-            return self._offline(str(error.message))
-        except StoreError as error:
-            return self._offline(f"waiting: {error.message}")
-        except OSError as error:  # of what is made to be uploaded
-            if error.errno not in PASSING:
-                raise
-            return self._offline(f"waiting, the disk cannot be written: {error}")
-        self._offline_since, self._pause = None, BACKOFF_S[0]
-        return delay
-
-    def _offline(self, why: str) -> float:
-        now = time.monotonic()
-        self._offline_since = self._offline_since or now
-        if now - self._offline_since >= NOT_RESPONDING_S:
-            with suppress(StoreError):
-                self._show(Status.NOT_RESPONDING, why)
-        self._pause = min(self._pause * 2, BACKOFF_S[1])
-        self._not_before = now + self._pause
-        return self._pause
+        left = self._backoff.left
+        return left if left > 0 else self._backoff.tried(self._advance)
 
     def _advance(self) -> float:
         self._heed()

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.azureml.runs import COMMAND, PIPELINE
 from tests.emulators.azureml.fixture import Admin, running
 
 Point = tuple[str, str]
@@ -33,30 +34,7 @@ Point = tuple[str, str]
 _PR_SET_CHILD_SUBREAPER = 36
 _DEADLINE_S = 90.0
 _SCRIPT = "echo hello; mkdir -p outputs; echo kept > outputs/kept; echo named > $1/named"
-_COMMAND = """
-code: code
-command: sh say.sh ${{{{outputs.out}}}}
-environment: {{image: {image}}}
-compute: azureml:cpu-cluster
-outputs: {{out: {{type: uri_folder}}}}
-"""
-_PIPELINE = """
-type: pipeline
-settings: {{default_compute: azureml:cpu-cluster}}
-jobs:
-  one:
-    code: code
-    command: sh say.sh ${{{{outputs.out}}}}
-    environment: {{image: {image}}}
-    outputs: {{out: {{type: uri_folder}}}}
-  two:
-    code: code
-    command: test -s ${{{{inputs.got}}}}/named && sh say.sh ${{{{outputs.out}}}}
-    environment: {{image: {image}}}
-    inputs: {{got: "${{{{parent.jobs.one.outputs.out}}}}"}}
-    outputs: {{out: {{type: uri_folder}}}}
-"""
-JOBS = {"command": _COMMAND, "pipeline": _PIPELINE}
+JOBS = {"command": COMMAND, "pipeline": PIPELINE}
 
 
 def adopt_orphans() -> None:

@@ -289,8 +289,8 @@ def test_a_submit_without_an_answer_is_looked_for_before_another(store: Store) -
 
 
 def test_a_service_out_of_reach_is_shown_and_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.engine.whole.NOT_RESPONDING_S", 0.0)
-    monkeypatch.setattr("runner.engine.whole.BACKOFF_S", (0.001, 0.001))
+    monkeypatch.setattr("runner.engine.patience.NOT_RESPONDING_S", 0.0)
+    monkeypatch.setattr("runner.engine.patience.BACKOFF_S", (0.001, 0.001))
     run = submitted(store, step("a"))
     seen: list[tuple[Status, str]] = []
 
