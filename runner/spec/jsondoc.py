@@ -1,4 +1,4 @@
-"""JSON with positions, as the YAML reader gives them, ten times as quick: each submit may read a renv.lock of 600 kB."""
+"""JSON with positions, as the YAML reader gives them, and quicker: each submit may read a renv.lock of 600 kB."""
 
 from __future__ import annotations
 

@@ -220,12 +220,10 @@ def test_fifty_live_tasks_are_followed_by_few_threads(bench: Bench) -> None:
     for one, name in zip(others, handles, strict=True):
         bench.backend.watch(one, name)
     bench.until(handle, Phase.RUNNING)
-    started = time.monotonic()
     bench.ended(handle)
     for name in handles:
         bench.ended(name)
         bench.backend.finish(name)
-    assert time.monotonic() - started < 60
     assert {one.log.read_bytes() for one in others} == {task.log.read_bytes()}
     assert sum(thread.name.startswith(("azureml", "download")) for thread in threading.enumerate()) <= 16
 

@@ -17,7 +17,7 @@ from runner.builder import build
 from runner.docker_api.containers import Engine
 from runner.model import Outcome, Reason, Step
 from runner.store import Store
-from tests.benchmarks import azure, builds, pipelines, scheduling
+from tests.benchmarks import azure, builds, pipelines, reading, scheduling
 from tests.benchmarks.rows import ROUNDS, RUNNER, Row, pair, seconds, table
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -145,6 +145,7 @@ def main() -> None:
         parts = [("Runs", f"Medians of {ROUNDS} runs of whole processes, in turn with the rival.", rows)]
         parts.append(("Pipelines", pipelines.NOTE, pipelines.rows(folder / "pipelines", image)))
         parts.append(("Scheduling", scheduling.NOTE, scheduling.rows()))
+        parts.append(("Reading", reading.NOTE, reading.rows(folder / "reading")))
         parts.append(("Builds", builds.NOTE, builds.rows(folder)))
         parts.append(("Azure ML", azure.NOTE, azure.rows(image)))
     text = (

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import time
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import pytest
 import yaml
@@ -133,13 +136,12 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("command: a\nunknown: " + "- " * 200 + "x\n", "line"),
     ],
 )
+@pytest.mark.timeout(60)
 def test_hostile_files_are_refused_soon(text: str, message: str) -> None:
     Path("job.yml").write_text(text)
-    start = time.monotonic()
     with pytest.raises(SpecError) as caught:
         load(Path("job.yml"))
     assert message in str(caught.value) or message == "line"
-    assert time.monotonic() - start < 30
 
 
 def steps(count: int) -> str:
@@ -155,14 +157,29 @@ def steps(count: int) -> str:
     return "".join(text)
 
 
-def test_ten_thousand_steps_load_in_linear_time() -> None:
-    cost = {}
-    for count in (500, 10_000):
+def test_steps_load_in_linear_work() -> None:
+    """Counted, not timed: what Python calls for a step is the same in a chain ten times as long."""
+    calls = {}
+    for count in (100, 1_000):
         Path("job.yml").write_text(steps(count))
-        start = time.process_time()
-        job = load(Path("job.yml"))
-        cost[count] = (time.process_time() - start) / count
+        with counted() as seen:
+            job = load(Path("job.yml"))
+        calls[count] = seen["calls"] / count
         assert isinstance(job.component, Graph)
         assert len(job.component.nodes) == count
-    # Measured: 0.4 ms a step at both. Four times leaves room for a loaded machine, and none for a square.
-    assert cost[10_000] < 4 * cost[500]
+    assert calls[1_000] < 1.1 * calls[100]
+
+
+@contextmanager
+def counted() -> Iterator[dict[str, int]]:
+    """How many functions are called in here, C's among them."""
+    seen = {"calls": 0}
+
+    def profile(_frame: FrameType, event: str, _argument: object) -> None:
+        seen["calls"] += event in {"call", "c_call"}
+
+    sys.setprofile(profile)
+    try:
+        yield seen
+    finally:
+        sys.setprofile(None)

@@ -362,12 +362,10 @@ def test_a_thousand_steps_cost_one_question_a_look(store: Store) -> None:
         real(timeout)
 
     backend.wait = counted  # type: ignore[method-assign]
-    began = time.monotonic()
     assert drive(store, run, backend).reason is Reason.COMPLETED
     assert {row.status for row in store.children(run)} == {Status.COMPLETED}
     assert len(backend.submitted) == 1
     assert backend.polls <= 12 * (rounds + 5), "not one for each step"
-    assert time.monotonic() - began < 60
 
 
 def test_a_step_s_own_end_counts_though_the_whole_is_gone(store: Store) -> None:
