@@ -15,7 +15,7 @@ from runner.errors import InternalError, RunnerError
 
 def main() -> NoReturn:
     """Entry of the `runner` command."""
-    # A command reads and imports, and ends: looking for garbage after each 700 objects took up to half of a long file's load.
+    # A command reads, and ends: looking for garbage after each 700 objects took up to half of the load of a long file.
     gc.set_threshold(50_000, 20, 50)
     atexit.register(
         gc.freeze

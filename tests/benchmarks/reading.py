@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import statistics
 import time
@@ -19,6 +20,7 @@ NOTE = "In one process, in turn with the rival: processor time, since nothing he
 def rows(folder: Path) -> list[Row]:
     """JSON with positions against our YAML reader, which takes JSON too; a long pipeline against a short one."""
     folder.mkdir(exist_ok=True)
+    gc.set_threshold(50_000, 20, 50)  # as the command does
     fields = {"Source": "Repository", "Repository": "CRAN", "Description": "x y z, [" * 200, "Imports": ["a", "b"] * 20}
     text = json.dumps({"R": {"Version": "4.2.2"}, "Packages": {f"pkg{n}": fields for n in range(300)}}, indent=2)
     ours, rival = _pair(lambda: jsondoc.parse(text, "renv.lock"), lambda: yamldoc.parse(text, "renv.lock"), ROUNDS)
