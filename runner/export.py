@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import math
 import os
-import re
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.backends.azureml.search import search
-from runner.bootstrapper import interpreted
 from runner.errors import RunnerError, SpecError, UsageError
 from runner.job import Command, Data, DataType, Foreign, Graph, Reference, Sweep
+from runner.quoting import compiled, known, unquotable
 from runner.spec.job.flat import flattened
 from runner.spec.jobwriter import settings_written, written
-from runner.submission import elsewhere
+from runner.submission import elsewhere, refusing
+from runner.submission.choices import ENGINES_OWN
 from runner.submission.images import stays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from runner.job import Component, Environment, Input, Job, Node, Output, Value, Where
     from runner.spec.config import Config
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     """From an environment to the member `environment:` as a workspace can have it."""
 
 _SCHEMA = "https://azuremlschemas.azureedge.net/latest/{}Job.schema.json"
-_EXPRESSION = re.compile(r"\$\{\{\s*(?:inputs|outputs|search_space|parent)\.[^}]*\}\}")
 _LITERALS: dict[DataType, Callable[[str], bool | int | float]] = {
     DataType.BOOLEAN: lambda text: text.lower() == "true",
     DataType.INTEGER: int,
@@ -91,6 +89,7 @@ class _Export:
     def __init__(self, config: Config, folder: Path, registry: str | None, built: Built | None = None) -> None:
         self.faults: list[SpecError] = []
         self._built = built
+        self._around: Mapping[str, Value] = {}
         self._config, self._folder, self._registry = config, folder, registry
 
     def fault(self, where: Where, text: str, *ways: str) -> None:
@@ -109,9 +108,8 @@ class _Export:
         if len(self.faults) == 1:
             raise self.faults[0]
         if self.faults:
-            raise SpecError(
-                f"{len(self.faults)} things cannot be said in Azure ML's YAML", *(str(each) for each in self.faults)
-            )
+            count, lines = refusing.listed(refusing.of_error(each) for each in self.faults)
+            raise SpecError(f"{count} thing{'s' if count > 1 else ''} cannot be said in Azure ML's YAML", *lines)
         return data
 
     # -- jobs ------------------------------------------------------------------------------------------------------
@@ -139,7 +137,7 @@ class _Export:
             case Graph():
                 return self._pipeline(component, job)
             case Sweep():
-                trial = self._run(component.trial)
+                trial = self._run(component.trial, _inputs(component, job))
                 more: dict[str, Any] = {
                     name: trial.pop(name) for name in ("identity", "services", "queue_settings") if name in trial
                 }
@@ -148,11 +146,11 @@ class _Export:
                 }  # fmt: skip
             case Command():
                 self._no_includes(component)
-                run, ends = self._run(component), self._ends(component, job)
+                run, ends = self._run(component, _inputs(component, job)), self._ends(component, job)
                 return {"type": "command", **run, **ends, "limits": _timeout(component)}
 
     def _pipeline(self, graph: Graph, job: Job) -> dict[str, Any]:
-        graph = flattened(graph)
+        graph, self._around = flattened(graph), _inputs(graph, job)
         settings = {**(job.native.get("settings") or {}), **settings_written(graph.settings)}
         for name in ("default_compute", "default_datastore"):
             if settings.get(name):
@@ -166,6 +164,7 @@ class _Export:
 
     def pipeline(self, graph: Graph) -> dict[str, Any]:
         """A pipeline without pipelines in it, as the body of a component."""
+        self._around = {name: each.default for name, each in graph.inputs.items() if each.default is not None}
         return _filled({
             "type": "pipeline",
             "inputs": {name: _declared(each) for name, each in graph.inputs.items()},
@@ -174,11 +173,8 @@ class _Export:
         })  # fmt: skip
 
     def _ends(self, component: Command | Graph | Sweep, job: Job) -> dict[str, Any]:
-        inputs = {}
-        for name, declared in component.inputs.items():
-            value = job.inputs.get(name, declared.default)
-            if value is not None:
-                inputs[name] = self._value(value, declared)
+        given = _inputs(component, job)
+        inputs = {name: self._value(value, component.inputs[name]) for name, value in given.items()}
         made = {**component.outputs, **job.outputs}
         return {"inputs": inputs, "outputs": {name: _output(each) for name, each in made.items()}}
 
@@ -190,13 +186,14 @@ class _Export:
             return {**({} if component.kind == "component" else {"type": component.kind}), **component.raw,
                     **self._bindings(node)}  # fmt: skip
         assert not isinstance(component, Graph)  # noqa: S101 - it was flattened
+        given = {name: known(value, self._around) for name, value in node.inputs.items()}
         body: dict[str, Any]
         match component:
             case Sweep():
-                trial = self._component(component.trial, self._run(component.trial))
+                trial = self._component(component.trial, self._run(component.trial, given))
                 body = {"type": "sweep", "trial": trial, **_searched(component)}
             case Command():
-                run = self._run(component)
+                run = self._run(component, given)
                 beside = {name: run[name] for name in _BESIDE if name in run}
                 body = {
                     "type": "command",
@@ -229,7 +226,8 @@ class _Export:
 
     # -- what is run -----------------------------------------------------------------------------------------------
 
-    def _run(self, command: Command) -> dict[str, Any]:
+    def _run(self, command: Command, given: Mapping[str, Value]) -> dict[str, Any]:
+        """given: what its inputs are, as far as that is known."""
         if command.retry.count:
             self.fault(command.where, "retry: Azure ML tries nothing again", "leave it out: --set retry.count=0")
         if command.limits.gpus is not None:
@@ -237,6 +235,11 @@ class _Export:
                 command.where, "gpus: on Azure ML the compute decides", "leave it out, and choose such a compute"
             )
         text = command.command if command.script is None else compiled(command.script, command.args)
+        for name in unquotable(command.args, given):
+            self.fault(
+                command.where, f"the input {name} holds a single quote, which would end the quotes that it stands in: "
+                "Azure ML puts values into commands as they are", "give it by a file, or leave the quote out",
+            )  # fmt: skip
         return _filled({
             "command": text,
             "code": self._code(command),
@@ -271,7 +274,7 @@ class _Export:
             return found.reference
         if found is not None and found.context is not None:
             return {"build": _filled({"path": self._path(found.context), "dockerfile_path": found.dockerfile})}
-        if found is not None and found.image is not None:
+        if found is not None and found.image is not None and not found.image.startswith(ENGINES_OWN):
             conda = found.conda
             return _filled(
                 {"image": found.image, "conda_file": self._path(conda) if isinstance(conda, Path) else conda}
@@ -279,14 +282,25 @@ class _Export:
         return self._named(found)
 
     def _named(self, environment: Environment | None) -> dict[str, Any] | None:
-        """The image of a libs file, or runner's default one, as it is called once it has been pushed."""
+        """An image of this machine's engine, of a libs file, or runner's default one, as it is called once it has been
+        pushed."""
         from runner.builder import content_tag, default_libs
         from runner.builder.registry.publish import destination_for
 
         libs = environment.libs if environment is not None else None
+        image = environment.image if environment is not None else None
         what = f"libs: {libs}" if libs is not None else "no environment, which here means runner's default image"
+        if environment is not None and image is not None:
+            what = f"image: {image}"
+            if not image.startswith("localhost/"):
+                self.fault(
+                    environment.where, f"{what} is an id, by which only this machine knows it",
+                    "name an image that is in a registry; export the job file instead of what was registered here",
+                )  # fmt: skip
+                return None
         try:
-            where = destination_for(content_tag(libs or default_libs()), libs, self._config, registry=self._registry)
+            tag = image or content_tag(libs or default_libs())
+            where = destination_for(tag, libs, self._config, registry=self._registry)
         except RunnerError as error:
             self.faults.append(error if isinstance(error, SpecError) else SpecError(str(error)))
             return None
@@ -319,31 +333,10 @@ class _Export:
 # -- pieces ---------------------------------------------------------------------------------------------------------
 
 
-def compiled(script: str, args: tuple[str, ...]) -> str:
-    """A script with its arguments as a command for bash, in which Azure finds its own expressions and no others."""
-    return " ".join(_quoted(word) for word in interpreted([script, *args]))
-
-
-def _quoted(word: str) -> str:
-    return "".join(_pieces(word)) or "''"
-
-
-def _pieces(word: str) -> Iterator[str]:
-    """What Azure replaces stands within single quotes; any other `$` stands alone, so that it begins no expression."""
-    end = 0
-    for found in _EXPRESSION.finditer(word):
-        yield from _plain(word[end : found.start()])
-        yield f"'{found[0]}'"
-        end = found.end()
-    yield from _plain(word[end:])
-
-
-def _plain(text: str) -> Iterator[str]:
-    for number, part in enumerate(re.split(r"\$(?=\{\{|\[\[)", text)):
-        if number:
-            yield "'$'"
-        if part:
-            yield shlex.quote(part)
+def _inputs(component: Command | Graph | Sweep, job: Job) -> dict[str, Value]:
+    """What a whole job gives its component, or that has by itself."""
+    told = {name: job.inputs.get(name, declared.default) for name, declared in component.inputs.items()}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _searched(sweep: Sweep) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def explain(store: Store, row: RunRow) -> Explanation:
     """
     if row.parent is None or row.kind != "step":
         raise NotFoundError(
-            f"{row.name} is no step of a pipeline: what is submitted by itself always runs", "see: runner show RUN"
+            f"{row.name} is no step of a pipeline: what is submitted by itself always runs",
+            f"see: runner show {row.name}",
         )
     step = str(row.path)
     if row.reused_from is not None:
@@ -59,6 +60,8 @@ def explain(store: Store, row: RunRow) -> Explanation:
         return Explanation(step, row.name, f"{how} {row.reused_from}", row.reused_from)
     if row.status in {Status.NOT_STARTED, Status.SKIPPED} or row.attempts == 0:
         return Explanation(step, row.name, f"did not run: {row.status}")
+    if row.step.remote is not None:
+        return Explanation(step, row.name, "ran; the service itself decides there what is reused, and does not say why")
     fields = store.fields_of(row)
     if fields is None:
         known = "is not known yet" if not row.status.terminal else "was never read, since it did not come to its end"

@@ -41,7 +41,7 @@ ROWS = (
     ("engine", "environments"),
     ("codes",),
     ("gitcode",),
-    ("composer", "drafts", "verdict", "graph", "reuse", "job_json", "builder", "backends"),
+    ("composer", "drafts", "verdict", "graph", "reuse", "job_json", "quoting", "builder", "backends"),
     ("data",),
     ("artifacts", "digests", "sweeps.rows", "sweeps.summary"),
     ("store", "snapshot", "spec", "bootstrapper", "docker_api", "backends.base"),

@@ -69,6 +69,7 @@ def find_target(
 
     Raises:
         UsageError, SpecError: as `runner.backends.azureml.workspace.find`.
+        CapabilityError: the extra for Azure is not installed.
     """
     if asked and name in {"process", "docker"}:
         raise UsageError(
@@ -77,8 +78,10 @@ def find_target(
         )
     if name != "azureml":
         return (dict(asked) or None), ""
+    from runner.backends.azureml import installed
     from runner.backends.azureml.workspace import Asked, find
 
+    installed.check()
     found = find(Asked(**asked), config(), os.environ, start)
     return found.target.to_json(), found.told or ""
 

@@ -9,7 +9,6 @@ import typer
 
 from runner import console
 from runner.cli import workspaces
-from runner.errors import UsageError
 
 _JSON = typer.Option("--json", help="Print JSON.")
 
@@ -29,11 +28,8 @@ def doctor(
     from runner.diagnosis import diagnose, diagnose_azure
 
     asked = workspaces.said(workspace, resource_group, subscription, auth)
-    if backend not in {None, "docker", "process", "azureml"}:
-        raise UsageError(f"nothing is known of what backend {backend!r} needs", "expected --backend azureml, or none")
-    if asked and backend != "azureml":
-        raise UsageError("a workspace is Azure ML's", "say it too: runner doctor --backend azureml")
-    findings = diagnose_azure(asked or {}) if backend == "azureml" else diagnose()
+    away = workspaces.asked_of(backend, asked, here=("docker", "process"))
+    findings = diagnose_azure(asked or {}) if away else diagnose()
     if json:
         console.result_json([asdict(finding) for finding in findings])
     else:

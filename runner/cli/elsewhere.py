@@ -34,18 +34,16 @@ class Wanted:
         )
 
 
-def jobs(backend: str | None, asked: dict[str, str] | None, wanted: Wanted, *, json: bool) -> None:
+def jobs(asked: dict[str, str] | None, wanted: Wanted, *, json: bool) -> None:
     """The jobs of a workspace, each with the run of this machine that it is, if it is one."""
-    if backend != "azureml":
-        raise UsageError(
-            "only a workspace of Azure ML is listed apart: --backend azureml",
-            "the runs of this machine, whatever their backend, are listed without --backend and --workspace",
-        )
     if wanted.steps:
         raise UsageError("the steps of a workspace's pipelines are not listed", "runner show RUN, or leave --steps out")
     from runner.backends.azureml.listing import jobs as listed
+    from runner.backends.azureml.observe import check_status
     from runner.store import Store
 
+    if wanted.status is not None:
+        check_status(wanted.status)
     store = Store()
     with workspaces.serving(asked) as service:
         found = listed(service, limit=wanted.limit, keep=wanted.takes)
@@ -54,9 +52,8 @@ def jobs(backend: str | None, asked: dict[str, str] | None, wanted: Wanted, *, j
         console.result_json([{**job.to_json(), "local_run": run} for job, run in told])
         return
     if not told:
-        console.say(
-            "", f"no jobs in the workspace {service.target.workspace}" + (" like that" if wanted.status else "")
-        )
+        narrowed = wanted.status is not None or wanted.experiment is not None
+        console.say("", f"no {'such ' if narrowed else ''}jobs in the workspace {service.target.workspace}")
         return
     console.table(
         ("NAME", "STATUS", "KIND", "COMPUTE", "EXPERIMENT", "CREATED", "BY", "JOB", "RUN HERE"),

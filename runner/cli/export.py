@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runner import console
+from runner.cli.submit_job import is_job
 from runner.errors import ConflictError, UsageError
 from runner.spec import values
 
@@ -55,5 +56,7 @@ def loaded(job: str, sets: list[str] | None, config: Path | None) -> tuple[Job, 
     from runner.store import Store
     from runner.submission.job import loaded as load
 
+    if not is_job(Path(job)):
+        raise UsageError(f"{job} is no job file", "expected a JOB.yml, or pipeline:NAME[@VERSION]")
     pairs = [values.pair(text, "--set", what="KEY=VALUE", check=lambda key, _: key) for text in sets or ()]
     return load(job, pairs, Store(), os.environ, config)

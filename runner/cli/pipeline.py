@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runner import console
-from runner.cli import pipeline_there, workspaces
+from runner.cli import pipeline_shown, pipeline_there, workspaces
+from runner.cli.pipeline_shown import Shown
 from runner.cli.pipeline_there import Named
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ def register(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Instead of runner.yaml.")] = None,
     json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Keep a job with its code as the next version of NAME. The same again is the same version."""
+    """Keep a job with its code as the next version of NAME. The same again is the same version, but on Azure ML."""
     from runner import registered
     from runner.store import Store
     from runner.submission.job import loaded
@@ -47,10 +49,9 @@ def register(
     asked = workspaces.said(workspace, resource_group, subscription, auth)
     store = Store()
     found, settings = loaded(Path(job), [], store, os.environ, config)
-    if backend == "azureml":
+    if workspaces.asked_of(backend, asked, registry, here=(backend,) if backend else ()):
         pipeline_there.register(found, settings, Named(name, description, registry), asked, json=json)
         return
-    pipeline_there.refuse(asked, registry)
     pin = pinning(settings, backend, store, console.say)
     done = registered.register(store, found, name, description=description, pin=pin)
     for note in done.notes:
@@ -75,10 +76,9 @@ def list_(
     from runner.store import Store
 
     asked = workspaces.said(workspace, resource_group, subscription, auth)
-    if backend == "azureml":
+    if workspaces.asked_of(backend, asked):
         pipeline_there.show_all(asked, json=json)
         return
-    pipeline_there.refuse(asked)
     rows = Store().pipelines()
     if json:
         console.result_json([row.to_json() for row in rows])
@@ -86,10 +86,7 @@ def list_(
     if not rows:
         console.say("", "no pipelines yet; register one: runner pipeline register JOB.yml --name NAME")
         return
-    console.table(
-        ("NAME", "VERSION", "REGISTERED", "DESCRIPTION"),
-        [(row.name, str(row.version), console.local_time(row.created), row.description) for row in rows],
-    )
+    pipeline_shown.table([_shown(row) for row in rows])
 
 
 def show(
@@ -107,10 +104,9 @@ def show(
     from runner.store import Store
 
     asked = workspaces.said(workspace, resource_group, subscription, auth)
-    if backend == "azureml":
+    if workspaces.asked_of(backend, asked):
         pipeline_there.show(pipeline, asked, json=json)
         return
-    pipeline_there.refuse(asked)
     store = Store()
     row = registered.find(store, pipeline)
     job = registered.load(store, f"{row.name}@{row.version}")
@@ -123,21 +119,21 @@ def show(
         }
         console.result_json({**row.to_json(), **facts})
         return
-    _show(row, job, versions)
+    inputs = [
+        (name, each.type.value, pipeline_shown.value(_given(job, name), optional=each.optional))
+        for name, each in job.component.inputs.items()
+    ]
+    outputs = [(name, each.type.value) for name, each in {**job.component.outputs, **job.outputs}.items()]
+    way = f"steps: runner graph pipeline:{row.name}@{row.version}"
+    shown = replace(_shown(row), versions=[str(each) for each in versions], inputs=inputs, outputs=outputs, ways=[way])
+    pipeline_shown.whole(shown)
 
 
-def _show(row: PipelineRow, job: Job, versions: list[int]) -> None:
-    console.result(f"{row.name}@{row.version}   {console.printable(row.description)}".rstrip())
-    console.result(f"  {'registered':<12}{console.local_time(row.created)}")
-    console.result(f"  {'versions':<12}{', '.join(str(each) for each in versions)}")
-    for name, declared in job.component.inputs.items():
-        given = job.inputs.get(name, declared.default)
-        value = "optional" if given is None and declared.optional else "required" if given is None else _said(given)
-        console.result(console.printable(f"  {'input':<12}{name}  {declared.type.value}  {value}"))
-    for name in {**job.component.outputs, **job.outputs}:
-        console.result(console.printable(f"  {'output':<12}{name}"))
-    console.result(f"  steps: runner graph pipeline:{row.name}@{row.version}")
+def _shown(row: PipelineRow) -> Shown:
+    return Shown(row.name, str(row.version), row.description, console.local_time(row.created))
 
 
-def _said(given: object) -> str:
-    return str(getattr(given, "uri", given))
+def _given(job: Job, name: str) -> object:
+    """What an input is if nothing is said; of data where it is."""
+    given = job.inputs.get(name, job.component.inputs[name].default)
+    return getattr(given, "uri", given)

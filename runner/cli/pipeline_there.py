@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from runner import console
-from runner.cli import workspaces
+from runner.cli import pipeline_shown, workspaces
+from runner.cli.pipeline_shown import Shown
 from runner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,16 +28,6 @@ class Named:
     name: str
     description: str
     registry: str | None
-
-
-def refuse(asked: dict[str, str] | None, registry: str | None = None) -> None:
-    """Options that only Azure ML has a use for.
-
-    Raises:
-        UsageError: one was given.
-    """
-    if asked or registry is not None:
-        raise UsageError("workspace and registry are Azure ML's here", "say it too: --backend azureml")
 
 
 def register(job: Job, settings: Config, named: Named, asked: dict[str, str] | None, *, json: bool) -> None:
@@ -89,10 +80,7 @@ def show_all(asked: dict[str, str] | None, *, json: bool) -> None:
     if not rows:
         console.say("", f"no pipelines in the workspace {found.target.workspace}")
         return
-    console.table(
-        ("NAME", "VERSION", "REGISTERED", "DESCRIPTION"),
-        [(row.name, row.version, _when(row.created), row.description) for row in rows],
-    )
+    pipeline_shown.table([_shown(row) for row in rows])
 
 
 def show(reference: str, asked: dict[str, str] | None, *, json: bool) -> None:
@@ -104,24 +92,25 @@ def show(reference: str, asked: dict[str, str] | None, *, json: bool) -> None:
     if json:
         console.result_json(asdict(row))
         return
-    lines = [
-        f"{row.name}@{row.version}   {row.description}".rstrip(),
-        f"  {'registered':<12}{_when(row.created)}",
-        f"  {'versions':<12}{', '.join(row.versions)}",
-        *_inputs(row),
-        *(f"  {'output':<12}{name}  {kind}" for name, kind in row.outputs.items()),
+    pipeline_shown.whole(_shown(row))
+
+
+def _shown(row: Pipeline) -> Shown:
+    inputs = [
+        (name, str(each.get("type")), pipeline_shown.value(each.get("default"), optional=bool(each.get("optional"))))
+        for name, each in row.inputs.items()
     ]
-    for line in lines:
-        console.result(console.printable(line))
-
-
-def _inputs(row: Pipeline) -> list[str]:
-    told = []
-    for name, each in row.inputs.items():
-        default = each.get("default")
-        value = "optional" if default is None and each.get("optional") else "required" if default is None else default
-        told.append(f"  {'input':<12}{name}  {each.get('type')}  {value}")
-    return told
+    way = f"run it: runner submit pipeline:{row.name}@{row.version} --backend azureml"
+    return Shown(
+        row.name,
+        row.version,
+        row.description,
+        _when(row.created),
+        row.versions,
+        inputs,
+        list(row.outputs.items()),
+        [way],
+    )
 
 
 def _when(text: str | None) -> str:

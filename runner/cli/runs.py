@@ -86,10 +86,10 @@ def list_(
 ) -> None:
     """Runs, newest first."""
     asked = workspaces.said(workspace, resource_group, subscription, auth)
-    if backend is not None or asked:
+    if workspaces.asked_of(backend, asked):
         from runner.cli import elsewhere
 
-        elsewhere.jobs(backend, asked, elsewhere.Wanted(status, experiment, limit, steps), json=json)
+        elsewhere.jobs(asked, elsewhere.Wanted(status, experiment, limit, steps), json=json)
         return
     from runner.store import Store
 
@@ -165,13 +165,16 @@ def cancel(run: Annotated[str, RUN], json: Annotated[bool, JSON] = False) -> Non
     if json:
         console.result_json(row.to_json())
     elif asked:
-        console.result(f"{row.name}  asked to end {_grace(row)}.  see: runner wait {row.name}")
+        console.result(f"{row.name}  asked to end{_grace(row)}.  see: runner wait {row.name}")
     else:
         console.result(f"{row.name}  had ended already: {console.status_text(row)}")
 
 
 def _grace(row: RunRow) -> str:
-    return "with all its steps" if row.composed else f"(grace {row.step.limits.grace_s:g} s)"
+    """How that goes; elsewhere the time between SIGTERM and SIGKILL is the service's."""
+    if row.composed:
+        return " with all its steps"
+    return f" (grace {row.step.limits.grace_s:g} s)" if row.step.remote is None else ""
 
 
 def download(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 from runner import console
@@ -11,6 +12,8 @@ from runner.model import Status
 from runner.spec import values
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runner.model import Outcome
     from runner.store import RunRow, Store
 
@@ -66,7 +69,7 @@ def _show_steps(store: Store, row: RunRow) -> None:
     failed = cause(store, row)
     if failed is None or failed.outcome is None:
         return
-    if failed.outcome.message:
+    if failed.outcome.message and failed.outcome.message not in (message or ""):
         console.result(f"  {failed.path}: {failed.outcome.message}")
     _show_last_lines(store, failed)
     _show_way_on(failed, failed.outcome)
@@ -131,6 +134,25 @@ def _image(row: RunRow) -> str:
     return row.image_name or (row.image or "")
 
 
+def _command(argv: Sequence[str]) -> str:
+    """As one would type it: a line for bash as it is, else words with the quotes that they need."""
+    return argv[2] if tuple(argv[:2]) == ("bash", "-c") and len(argv) == 3 else shlex.join(argv)
+
+
+def _elsewhere(store: Store, row: RunRow) -> list[tuple[str, str]]:
+    """Of a run on a service: where there, on what, and what to ask that service for."""
+    root = store.root_of(row)
+    target = store.folder(root.name).read_target()
+    if target is None:
+        return []
+    compute = row.step.remote.compute if row.step.remote is not None else None
+    facts = [("workspace", f"{target.get('workspace', '')} in {target.get('resource_group', '')}")]
+    facts += [("compute", compute or "serverless")] if not row.composed else []
+    begun = row.status not in {Status.NOT_STARTED, Status.SKIPPED} and row.reused_from is None
+    facts += [("page", f"runner open {row.name}")] if begun else []
+    return facts
+
+
 def _show_facts(store: Store, row: RunRow) -> None:
     from runner.api import Run
 
@@ -138,8 +160,9 @@ def _show_facts(store: Store, row: RunRow) -> None:
         ("experiment", row.experiment),
         ("description", row.description),
         ("tags", ", ".join(f"{key}={value}" for key, value in row.tags.items())),
+        *_elsewhere(store, row),
         ("image", _image(row)),
-        ("command", "" if row.composed else " ".join(row.step.argv)),
+        ("command", "" if row.composed else _command(row.step.argv)),
         ("created", console.local_time(row.created)),
         ("finished", console.local_time(row.finished)),
         ("attempts", str(row.attempts) if row.attempts > 1 else ""),
@@ -150,8 +173,8 @@ def _show_facts(store: Store, row: RunRow) -> None:
         cpu = (outcome.user_s or 0) + (outcome.sys_s or 0)
         facts.append(("used", f"peak {values.human_size(outcome.max_rss_bytes)}, CPU {values.human_time(cpu)}"))
     for name, value in facts:
-        if value:
-            console.result(f"  {name:<12}{console.printable(value)}")
+        for number, line in enumerate(value.splitlines()):
+            console.result(f"  {'' if number else name:<12}{console.printable(line)}")
     tracked.show(store, row)
     files = Run(store, row.name).outputs()
     for path, size in files[:20]:

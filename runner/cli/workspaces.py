@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from runner import console
+from runner.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from runner.backends.azureml.arm import Arm
     from runner.backends.azureml.service import Service
@@ -27,9 +28,43 @@ AUTH = typer.Option("--auth", metavar="WAY", help="Azure ML: sign in by cli, bro
 def said(
     workspace: str | None, resource_group: str | None, subscription: str | None, auth: str | None
 ) -> dict[str, str] | None:
-    """What the options say, as a request takes it; None: nothing."""
+    """What the options say, as a request takes it; None: nothing.
+
+    Raises:
+        UsageError: one of them is empty, as a shell's variable is that was never set: another workspace would be taken.
+    """
     given = {"workspace": workspace, "resource_group": resource_group, "subscription": subscription, "auth": auth}
-    return {key: value for key, value in given.items() if value} or None
+    for key, value in given.items():
+        if value == "":
+            raise UsageError(f"{_option(key)} is empty", "give it a value, or leave it out")
+    return {key: value for key, value in given.items() if value is not None} or None
+
+
+def _option(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
+
+
+def asked_of(
+    backend: str | None, asked: dict[str, str] | None, registry: str | None = None, *, here: Collection[str] = ()
+) -> bool:
+    """Whether a command asks the workspace, as `--backend azureml` says, instead of this machine.
+
+    Args:
+        asked, registry: what was said that only a workspace has a use for. here: backends of this machine that it takes.
+
+    Raises:
+        UsageError: another backend, or one of those options without this one.
+    """
+    if backend == "azureml":
+        return True
+    if backend is not None and backend not in here:
+        raise UsageError(
+            f"--backend {backend}: only azureml can be asked here", "leave it out, and this machine is asked"
+        )
+    options = [_option(key) for key in asked or ()] + (["--registry"] if registry is not None else [])
+    if options:
+        raise UsageError(f"{', '.join(options)}: that is Azure ML's alone", "say it too: --backend azureml")
+    return False
 
 
 def found(asked: dict[str, str] | None, config: Path | None = None) -> Found:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,17 +21,16 @@ if TYPE_CHECKING:
     from runner.backends.base import Capabilities
     from runner.spec.config import Config
 
-_INSTALL = "pip install 'runner[azure]'"
-
 
 def summary() -> tuple[Capabilities, str]:
     """What the backend can do, and its state as far as it is known without asking anybody."""
     from runner.backends import find_target
+    from runner.backends.azureml import installed
     from runner.backends.azureml.backend import AzureMLBackend
 
     can = AzureMLBackend.capabilities
-    if _missing():
-        return can, f"not installed: {_INSTALL}"
+    if installed.missing():
+        return can, f"not installed: {installed.INSTALL}"
     here = Path.cwd()
     try:
         target, _ = find_target("azureml", {}, lambda: configuration.load(here, os.environ), here)
@@ -47,9 +45,11 @@ def findings(asked: Mapping[str, str]) -> Iterator[Finding]:
     Args:
         asked: what the options say: any of `workspace`, `resource_group`, `subscription`, `auth`.
     """
-    missing = _missing()
-    yield Finding("azure extra", ok=not missing, text="azure-ai-ml and azure-identity are installed" if not missing else
-                  f"not installed: {', '.join(missing)}", fix=_INSTALL, needed=True)  # fmt: skip
+    from runner.backends.azureml import installed
+
+    missing = installed.missing()
+    text = f"not installed: {', '.join(missing)}" if missing else "installed"
+    yield Finding("azure extra", ok=not missing, text=text, fix=installed.INSTALL, needed=True)
     target, config = yield from _workspace(asked)
     if missing or target is None:
         return
@@ -61,18 +61,6 @@ def findings(asked: Mapping[str, str]) -> Iterator[Finding]:
         yield from _asked(rest, target, config)
     finally:
         rest.close()
-
-
-def _missing() -> list[str]:
-    """Of the extra's packages, by their metadata: importing them takes a second."""
-    return [name for name in ("azure-ai-ml", "azure-identity") if not _installed(name)]
-
-
-def _installed(name: str) -> bool:
-    try:
-        return bool(version(name))
-    except PackageNotFoundError:
-        return False
 
 
 def _workspace(asked: Mapping[str, str]) -> Generator[Finding, None, tuple[Target | None, Config]]:

@@ -50,13 +50,17 @@ def written(data: Mapping[str, Any]) -> str:
 
 
 def _dumper() -> type[Any]:
-    """YAML without anchors: the same value in two steps is written twice, as people would."""
+    """YAML as people write it: no anchors, so the same value in two steps stands there twice; lines of a text below `|`."""
     import yaml
 
     class Plain(yaml.SafeDumper):
         def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the base class's
             return True
 
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+    Plain.add_representer(str, text)
     return Plain
 
 

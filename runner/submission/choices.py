@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from runner.backends import find_target, open_backend
 from runner.errors import CapabilityError, SpecError, UnavailableError, UsageError
+from runner.spec.reference import place
 from runner.spec.values import human_size
 
 if TYPE_CHECKING:
@@ -21,12 +22,18 @@ if TYPE_CHECKING:
     from runner.submission.accepting import Say
 
 _HERE = frozenset({"process", "docker"})
+ENGINES_OWN = ("localhost/", "sha256:")
+"""How names of images begin that only this machine's engine knows: for a service elsewhere they are pushed."""
 _LEAST_MEMORY = 6 * 1024**2
 """What Docker's engine asks for; the same on every backend."""
 
 
 def choose_backend(backend: str | None, compute: str | None, say: Say) -> str:
     """--backend; else --compute other than local; else Docker if an engine answers; else process."""
+    if compute == "":
+        raise UsageError("--compute is empty", "name one (runner compute list), or leave it out")
+    if compute == "local" and backend is not None and backend not in _HERE:
+        raise UsageError(f"--compute local is this machine, and --backend {backend} is not", "leave one of them out")
     compute = compute if compute != "local" else None
     if backend is not None:
         if compute is not None and backend in _HERE:
@@ -89,17 +96,25 @@ def check_vaulted(vaulted: Mapping[str, str], backend: Backend) -> None:
         )
 
 
-def check_registry(registry: str | None, backend: Backend) -> None:
-    """Refuse a registry to push to where nothing is pushed.
+def check_registry(registry: str | None, backend: Backend, image: str | None = None) -> None:
+    """Refuse a registry to push to where nothing is pushed. image: the one that the user named.
 
     Raises:
-        UsageError: naming it.
+        UsageError: naming it. SpecError: it is none.
     """
-    if registry is not None and not backend.capabilities.remote:
+    if registry is None:
+        return
+    if not backend.capabilities.remote:
         raise UsageError(
             f"--registry {registry}: backend {backend.name} runs images of this machine's engine and pushes none",
             "leave it out; to push an image: runner push",
         )
+    if image is not None and not image.startswith(ENGINES_OWN):
+        raise UsageError(
+            f"--registry {registry}: the image {image} is pulled as it is named, and none is pushed",
+            "leave one of them out",
+        )
+    place(registry, key="--registry")
 
 
 def check_limits(step: Step) -> None:

@@ -12,6 +12,7 @@ from runner import environments
 from runner.errors import SpecError, UnavailableError, UsageError
 from runner.snapshot import too_wide
 from runner.spec import names
+from runner.submission.choices import ENGINES_OWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -136,7 +137,7 @@ def _one(environment: Environment | None, pushing: Pushing) -> Environs:
     if environment.conda is not None:
         conda = str(environment.conda) if isinstance(environment.conda, Path) else dict(environment.conda)
         return Environs({"image": environment.image, "conda_file": conda}, f"conda packages on {shown}")
-    if environment.image.startswith(("localhost/", "sha256:")):
+    if environment.image.startswith(ENGINES_OWN):
         return _of_engine(environment.image, pushing)
     return Environs({"image": environment.image}, shown)
 

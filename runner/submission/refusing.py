@@ -37,11 +37,16 @@ def of_problem(problem: Problem) -> Fault:
 
 def refusal(job: Job, backend: str, faults: Iterable[Fault]) -> CapabilityError:
     """The error that tells them all, each once."""
+    count, lines = listed(faults)
+    called = job.file.name if job.file else "the job"
+    things = "1 thing" if count == 1 else f"{count} things"
+    return CapabilityError(f"{things} in {called} cannot run on {backend}; nothing was started", *lines)
+
+
+def listed(faults: Iterable[Fault]) -> tuple[int, list[str]]:
+    """How many there are, and the lines that tell each once."""
     by_ways: dict[tuple[str, ...], list[str]] = {}
     found = sorted(dict.fromkeys(faults), key=lambda fault: (fault.file, fault.line))
     for fault in found:
         by_ways.setdefault(fault.ways, []).append(fault.text)
-    lines = [line for ways, texts in by_ways.items() for line in (*texts, *(f"  → {way}" for way in ways))]
-    called = job.file.name if job.file else "the job"
-    count = "1 thing" if len(found) == 1 else f"{len(found)} things"
-    return CapabilityError(f"{count} in {called} cannot run on {backend}; nothing was started", *lines)
+    return len(found), [line for ways, texts in by_ways.items() for line in (*texts, *(f"  → {way}" for way in ways))]

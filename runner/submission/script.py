@@ -88,7 +88,7 @@ def prepare(request: Request, store: Store, say: Say, *, build: bool = True) -> 
     backend, target = opened(asked, store, say)
     try:
         check_vaulted(request.vaulted, backend)
-        check_registry(request.registry, backend)
+        check_registry(request.registry, backend, request.image)
         can = backend.capabilities
         step = Step(
             name=script.stem,

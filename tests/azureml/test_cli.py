@@ -100,10 +100,46 @@ inputs:
 
 
 def test_a_workspace_that_is_not_there(azure: Cli) -> None:
-    for args in (("compute", "list"), ("submit", "hello.sh", "--compute", "cpu-cluster", "--image", "a/b:1")):
+    for args in (
+        ("compute", "list"),
+        ("list", *HERE),
+        ("submit", "hello.sh", "--compute", "cpu-cluster", "--image", "a/b:1"),
+    ):
         done = azure(*args, "--workspace", "no-such")
         assert done.code == 8
         assert "error: there is no workspace no-such" in done.err
+
+
+def test_names_that_no_compute_can_have_are_never_asked_for(azure: Cli, emulator: Emulator) -> None:
+    for name in ("", "../x", "a/b", "."):
+        done = azure("compute", "show", name)
+        assert done.code == 4, done.err
+        assert "has no compute" in done.err
+    done = azure("submit", "hello.sh", "--compute", "a/b", "--image", "a/b:1")
+    assert (done.code, "has no compute 'a/b'" in done.err) == (6, True), done.err
+    assert not emulator.requests(method="PUT")
+    done = azure("submit", "hello.sh", "--compute", "local", *HERE)
+    assert done.code == 2
+    assert "--compute local is this machine" in done.err
+
+
+def test_an_option_that_is_empty_is_not_one_that_is_left_out(azure: Cli) -> None:
+    """As of a shell's variable that was never set: the code would go to another place than was meant."""
+    for argv in (
+        ("submit", "hello.sh", "--compute", ""), ("compute", "list", "--workspace", ""),
+        ("submit", "hello.sh", "--compute", "cpu-cluster", "--resource-group", ""),
+    ):  # fmt: skip
+        done = azure(*argv)
+        assert done.code == 2, done.err
+        assert f"{argv[-2]} is empty" in done.err
+
+
+def test_a_list_says_what_it_was_asked_for(azure: Cli) -> None:
+    done = azure("list", *HERE, "--status", "Fail")
+    assert done.code == 2
+    assert "expected one of: NotStarted" in done.err
+    done = azure("list", *HERE, "--experiment", "no-such")
+    assert (done.code, done.err) == (0, "no such jobs in the workspace emu-ws\n")
 
 
 def test_what_the_service_never_took_is_told_and_is_no_success(azure: Cli) -> None:
@@ -132,6 +168,10 @@ def test_a_run_is_found_in_the_workspace_and_in_the_studio(
         "cpu-cluster",
     )
     assert name in azure("list", *HERE, "--status", "completed").out
+    shown = azure("show", name).out.splitlines()
+    assert {"  workspace   emu-ws in emu-rg", "  compute     cpu-cluster", f"  page        runner open {name}"} < set(
+        shown
+    )
     address = azure("open", name)
     assert address.out == f"https://ml.azure.com/runs/{job['name']}?wsid={emulator.target.path}\n"
     there = other_machine(azure, tmp_path / "other")
@@ -144,6 +184,8 @@ def test_a_step_has_a_page_too(azure: Cli, emulator: Emulator) -> None:
     name = f"pipe-{uuid.uuid4().hex[:8]}"
     done = azure("submit", "pipe.yml", *HERE, "--wait", "--name", name)
     assert done.code == 0, done.err
+    assert f"  page        runner open {name}" in azure("show", name).out
+    assert "the service itself decides there what is reused" in azure("why", f"{name}.first").out
     whole, first, second = (azure("open", run).out for run in (name, f"{name}.first", f"{name}.second"))
     assert len({whole, first, second}) == 3
     children = {f"/runs/{each['runId']}?" for each in _children(emulator, whole)}
@@ -227,6 +269,14 @@ def test_options_of_a_workspace_are_no_silent_no_ops(azure: Cli) -> None:
     assert done.code == 2
     assert "--backend azureml" in done.err
     assert azure("doctor", "--workspace", "emu-ws").code == 2
+    for argv in (("list",), ("pipeline", "list"), ("pipeline", "show", "x"), ("doctor",)):
+        done = azure(*argv, "--backend", "azurml")
+        assert done.code == 2
+        assert "--backend azurml: only azureml can be asked here" in done.err
+    done = azure("submit", "hello.sh", "--compute", "cpu-cluster", "--image", "a/b:1", "--registry", "h/x")
+    assert (done.code, "none is pushed" in done.err) == (2, True), done.err
+    done = azure("submit", "job.yml", *HERE, "--registry", "http://x y")
+    assert (done.code, "--registry" in done.err) == (3, True), done.err
     assert azure("submit", "hello.sh", "--backend", "process", "--wait", "--name", "local").code == 0
     done = azure("open", "local")
     assert done.code == 6
@@ -289,7 +339,7 @@ jobs:
     assert name in [each["name"] for each in there("pipeline", "list", *HERE, "--json").json]
     shown = there("pipeline", "show", name, *HERE)
     assert "Says a word." in shown.out
-    assert "word  string  hi" in shown.out
+    assert "word   string   hi" in shown.out
     assert azure("pipeline", "list", "--json").json == [], "this machine's own are another matter"
     wrong = there("submit", f"pipeline:{name}", *HERE, "--set", "inputs.wrd=yo")
     assert wrong.code == 2
@@ -311,4 +361,6 @@ def test_a_job_is_exported(azure: Cli) -> None:
     assert "default_compute: azureml:cpu-cluster" in written
     assert azure("export", "pipe.yml", "--to", "azureml").out.startswith("$schema: ")
     assert azure("export", "pipe.yml", "--to", "gcp").code == 2
+    script = azure("export", "hello.sh", "--to", "azureml")
+    assert (script.code, "hello.sh is no job file" in script.err) == (2, True)
     assert azure("export", "pipe.yml", "--to", "azureml", "-o", "no/such/folder/x.yml").code == 5

@@ -186,6 +186,11 @@ def test_show_says_how_it_ended_and_what_to_do(cli: Cli, script: Script) -> None
         assert line in rest, shown
 
 
+def test_show_quotes_words_as_a_shell_wants_them(cli: Cli, lines: str) -> None:
+    submit(cli, "n", "lines.sh", "--", "a b", "", "$x")
+    assert "  command     lines.sh 'a b' '' '$x'" in cli("show", "n").out.splitlines()
+
+
 def test_show_of_a_run_that_never_started(cli: Cli, script: Script) -> None:
     script("x.unknown", "")
     submit(cli, "n", "x.unknown", code=126)

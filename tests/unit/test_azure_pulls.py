@@ -95,5 +95,5 @@ def test_a_connection_of_the_workspace() -> None:
 
 def test_this_machine_is_out_of_reach() -> None:
     found = asked("127.0.0.1:5000")
-    assert found.ok is None
+    assert found.ok is False
     assert "which no compute of Azure reaches" in found.text

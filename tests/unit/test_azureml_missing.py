@@ -48,16 +48,28 @@ def test_opening_it_imports_nothing_of_azure(tmp_path: object) -> None:
     assert set(opened(tmp_path, "nothing").split()) <= {"azure"}
 
 
-@pytest.mark.parametrize("command", ["compute list", "list --backend azureml", "pipeline list --backend azureml"])
-def test_commands_that_only_ask_say_it_too(tmp_path: Path, command: str) -> None:
-    """Without azure, as after a plain `pip install runner`."""
+@pytest.mark.parametrize(
+    "command",
+    ["compute list", "list --backend azureml", "pipeline list --backend azureml", "submit x.sh --compute c", "backends",
+     "doctor --backend azureml"],
+)  # fmt: skip
+@pytest.mark.parametrize("named", [True, False], ids=["workspace", "no workspace"])
+def test_every_command_says_it_first(tmp_path: Path, command: str, named: bool) -> None:
+    """Without azure, as after a plain `pip install runner`; a workspace is of no use yet."""
+    (tmp_path / "x.sh").write_text("true")
     code = _CODE.partition("from runner.backends")[0].format(missing="azure") + (
         f"from runner.cli import main\nsys.argv = ['runner', *{command.split()!r}]\nsys.exit(main())"
     )
-    env = dict(zip(("AZURE_WORKSPACE", "AZURE_RESOURCE_GROUP", "AZURE_SUBSCRIPTION_ID"), ("ws", "g", ID), strict=True))
+    values = ("ws", "g", ID) if named else ("", "", "")
+    env = dict(zip(("AZURE_WORKSPACE", "AZURE_RESOURCE_GROUP", "AZURE_SUBSCRIPTION_ID"), values, strict=True))
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **env, "RUNNER_HOME": str(tmp_path)}, cwd=tmp_path,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 6, done.stderr
-    assert "pip install 'runner[azure]'" in done.stderr
+    wanted = {"backends": 0, "doctor": 1}.get(command.partition(" ")[0], 6)
+    assert done.returncode == wanted, done.stderr
+    said = done.stdout + done.stderr
+    assert "pip install 'runner[azure]'" in said
+    if wanted:
+        assert "azure.identity, azure.storage.blob, azure.ai.ml" in said
+    assert wanted == 1 or "workspace" not in said.partition("pip install")[0]

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from runner.drafts import Draft, drafts
 from runner.errors import SpecError, UsageError
-from runner.export import compiled, component, to_azureml
+from runner.export import component, to_azureml
 from runner.job import Environment, Job
 from runner.plan import Upstream
+from runner.quoting import compiled
 from runner.spec import config as settings
 from runner.spec.config import Config
 from runner.spec.job import load
@@ -247,6 +248,59 @@ def test_azures_own_examples_are_read_by_azure_after_the_export() -> None:
             wrong.append(f"{path}: {error}")
     assert wrong == []
     assert read > 10
+
+
+def test_a_value_that_would_end_its_quotes_is_refused(files: Files) -> None:
+    text = """
+type: pipeline
+inputs: {word: "it's"}
+jobs:
+  one:
+    script: a.py
+    args: ["--word", "${{inputs.w}}", "--n", "${{inputs.n}}"]
+    code: .
+    environment: {image: "python:3.12"}
+    inputs: {w: "${{parent.inputs.word}}", n: 1}
+"""
+    files.write("", "a.py")
+    with pytest.raises(SpecError, match="the input w holds a single quote"):
+        to_azureml(files.load(text), REGISTRY)
+    with pytest.raises(SpecError, match="the input w holds a single quote"):
+        component(files.load(text), REGISTRY, "c", built=lambda _: {})
+    assert "'${{inputs.w}}'" in to_azureml(files.load(text, "inputs.word=its"), REGISTRY)
+    mixed = text.replace('w: "${{parent', 'w: "x ${{parent')
+    with pytest.raises(SpecError, match="the input w holds"):
+        to_azureml(files.load(mixed), REGISTRY)
+    job = "script: a.py\nargs: ['${{inputs.w}}']\ncode: .\nenvironment: {image: 'python:3.12'}\ninputs: {w: \"'\"}\n"
+    with pytest.raises(SpecError, match="the input w holds"):
+        to_azureml(files.load(job), REGISTRY)
+    assert "echo ${{inputs.w}}" in to_azureml(files.load('command: echo ${{inputs.w}}\ninputs: {w: "\'"}\n'), REGISTRY)
+
+
+def test_an_image_that_only_the_engine_has(files: Files) -> None:
+    """By its name it is what `runner push` makes of it; an id says nothing to anybody else."""
+    text = "command: echo\nenvironment: {image: 'localhost/churn:1'}\n"
+    assert exported(files.load(text))["environment"] == {"image": "team.azurecr.io/images/churn:1"}
+    with pytest.raises(SpecError, match="is an id, by which only this machine knows it"):
+        to_azureml(files.load(text, f"environment.image=sha256:{'0' * 64}"), REGISTRY)
+
+
+def test_each_thing_is_told_once_and_its_way_out_below_it(files: Files) -> None:
+    text = """
+type: pipeline
+jobs:
+  one: {command: echo, environment: {image: IMAGE}}
+  two: {command: echo, environment: {image: IMAGE}, retry: {count: 1}}
+""".replace("IMAGE", f"sha256:{'0' * 64}")
+    with pytest.raises(SpecError) as caught:
+        to_azureml(files.load(text), REGISTRY)
+    assert caught.value.message == "3 things cannot be said in Azure ML's YAML"
+    assert [line[:4] for line in caught.value.hints].count("  → ") == 2
+
+
+def test_lines_stay_lines(files: Files) -> None:
+    text = to_azureml(files.load("command: |\n  echo 'a:  b'\n\n  echo ü # c\n"), REGISTRY)
+    assert "command: |\n  echo 'a:  b'\n\n  echo ü # c\n" in text
 
 
 def _by_digest(environment: Environment | None) -> dict[str, str]:

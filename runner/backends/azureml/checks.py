@@ -85,8 +85,10 @@ def _compute(step: Step) -> str | None:
     name = step.remote.compute if step.remote else None
     if name is None or name in _SERVERLESS:
         return None
-    last = name.rpartition("/")[2] if "/computes/" in name else name.removeprefix("azureml:")
-    return last if "/" not in last else None
+    plain = name.removeprefix("azureml:")
+    if plain.startswith("/"):
+        return plain.rpartition("/")[2] if "/computes/" in plain else None
+    return plain
 
 
 def _instances(step: Step) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 VERSION = "2023-08-01-preview"
 _TAKE_JOBS = frozenset({"AmlCompute", "ComputeInstance", "Kubernetes", "SynapseSpark", "VirtualMachine", "Databricks"})
 _GONE = frozenset({"Stopped", "Stopping", "Deleting", "CreateFailed", "SetupFailed", "Unusable", "UserSetupFailed"})
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _CLUSTER, _INSTANCE = "AmlCompute", "ComputeInstance"
 
 
@@ -113,9 +114,11 @@ def find(arm: Arm, target: Target, name: str) -> Compute:
         NotFoundError: there is none; names the nearest, and all.
     """
     try:
-        return _read(arm.one(f"{target.path}/computes/{quote(name, safe='')}", VERSION, f"the compute {name}"))
+        if _NAME.fullmatch(name):
+            return _read(arm.one(f"{target.path}/computes/{name}", VERSION, f"the compute {name}"))
     except NotFoundError:
-        raise missing(name, target, listed(arm, target)) from None
+        pass
+    raise missing(name, target, listed(arm, target))
 
 
 def missing(name: str, target: Target, known: Sequence[Compute]) -> NotFoundError:

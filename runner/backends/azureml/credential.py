@@ -39,6 +39,12 @@ _FIX: dict[str, tuple[str, ...]] = {
     "msi": ("this machine needs a managed identity; a user-assigned one is named by AZURE_CLIENT_ID",),
 }
 
+_WRONG_VARIABLES = (
+    "correct or unset AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET: they are tried before all else",
+    "or force another way: --auth cli|browser|device|msi",
+)
+"""`DefaultAzureCredential` stops at variables that are set and wrong: `az login` would change nothing."""
+
 _known: dict[tuple[str, str], tuple[str, float]] = {}
 """(auth, scope) → (token, end in seconds since the epoch). A supervisor inherits it by its fork, so that a sign-in by hand
 is asked for once."""
@@ -155,7 +161,8 @@ def translated(error: Exception, auth: Auth) -> BackendError:
     line = _telling(str(error)) or type(error).__name__
     if isinstance(error, (ServiceRequestError, ServiceResponseError)) or _NO_WAY.search(line):
         return UnavailableError(f"the sign-in service of Azure cannot be reached: {line}", "check network and proxy")
-    return BackendError(f"no sign-in to Azure works here (--auth {auth}): {line}", *_FIX[auth], code=401)
+    ways = _WRONG_VARIABLES if auth == "default" and line.startswith("EnvironmentCredential: ") else _FIX[auth]
+    return BackendError(f"no sign-in to Azure works here (--auth {auth}): {line}", *ways, code=401)
 
 
 def forget() -> None:

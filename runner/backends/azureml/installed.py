@@ -10,19 +10,22 @@ from runner.errors import CapabilityError
 _NEEDS = ("urllib3", "azure.identity", "azure.storage.blob", "azure.ai.ml")
 
 
+INSTALL = "pip install 'runner[azure]'"
+
+
 def check() -> None:
     """Refuse what cannot work without it.
 
     Raises:
-        CapabilityError: the first package that is missing, and the command that installs it.
+        CapabilityError: what is missing, and the command that installs it.
     """
-    for name in _NEEDS:
-        if not _is_there(name):
-            raise CapabilityError(
-                f"the backend azureml needs {name}, which is not installed",
-                "install it: pip install 'runner[azure]'",
-                "or run with --backend docker",
-            )
+    if lacking := missing():
+        raise CapabilityError(f"Azure ML needs packages that are not installed: {', '.join(lacking)}", INSTALL)
+
+
+def missing() -> list[str]:
+    """Those of its packages that are not there, by the names they are imported by."""
+    return [name for name in _NEEDS if not _is_there(name)]
 
 
 def _is_there(name: str) -> bool:

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from runner.backends.azureml.computes import nowhere
 from runner.backends.azureml.observe import moment
+from runner.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -44,8 +46,11 @@ def jobs(service: Service, *, limit: int | None = None, keep: Callable[[Job], bo
 
 
 def _all(service: Service) -> Iterator[Job]:
-    for found in service.jobs():
-        yield job_of(found)
+    try:
+        for found in service.jobs():
+            yield job_of(found)
+    except NotFoundError as error:
+        raise nowhere(service.target, error) from None
 
 
 def job_of(found: Json) -> Job:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from runner.backends.base import Observation, Phase, PlatformEnd
+from runner.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,6 +27,17 @@ _PHASES = {
     "Unknown": Phase.NOT_RESPONDING,
 }
 _ENDS = frozenset({"Completed", "Failed", "Canceled"})
+
+
+def check_status(text: str) -> None:
+    """That a job can be in such a status, in Azure's words, whatever their case.
+
+    Raises:
+        UsageError: none ever is; names those that there are.
+    """
+    known = [*_PHASES, *sorted(_ENDS)]
+    if text.lower() not in {each.lower() for each in known}:
+        raise UsageError(f"{text!r} is not a status of Azure ML", f"expected one of: {', '.join(known)}")
 
 
 def observation(run: Mapping[str, Any], *, bootstrapped: bool = True) -> Observation:

@@ -58,7 +58,7 @@ def right(arm: Arm, target: Target, host: str, compute: Compute | None = None) -
     workspace = _workspace(arm, target)
     if _loopback(host):
         return Right(
-            None, f"{host} is this machine, which no compute of Azure reaches", ("choose another: --registry",)
+            False, f"{host} is this machine, which no compute of Azure reaches", ("choose another: --registry",)
         )
     if _connected(arm, target, host):
         return Right(True, f"{host}: by a connection of the workspace")

@@ -195,11 +195,16 @@ def _auth(asked: Asked, config: Config, environ: Mapping[str, str]) -> AzureAuth
     return (config.workspace.auth if config.workspace else None) or "default"
 
 
+def _listed(words: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
 def _nowhere(missing: list[str], places: list[_Place]) -> UsageError:
     """Every place that could have said it, since the one that was meant to is the one that has a slip in it."""
     lines = [f"{part}: {_OPTIONS[part]}, {', '.join(_VARIABLES[part])}" for part in missing]
     return UsageError(
-        f"Azure ML needs a workspace, and nothing says {' and '.join(_CALLED[part] for part in missing)}",
+        f"Azure ML needs a workspace, and nothing says {_listed([_CALLED[part] for part in missing])}",
         *(f"looked for the {line}" for line in lines),
         *(f"looked at {place.text}" for place in places[2:]),
         "say it once, in runner.yaml: workspace: {subscription: ID, resource_group: NAME, name: NAME}",
