@@ -54,9 +54,33 @@ def read(
     with tempfile.TemporaryDirectory(prefix="runner-") as folder:
         file = Path(folder) / "job.yml"
         entity.dump(str(file))
-        data = _cleaned(yaml.safe_load(file.read_text("utf-8")), base)
+        data = yaml.safe_load(file.read_text("utf-8"))
+        _restore_truths(data, entity)
+        data = _cleaned(data, base)
         file.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), "utf-8")
         return replace(load(file, sets, components=components), file=None)
+
+
+def _restore_truths(data: dict[str, Any], entity: Any) -> None:
+    """It writes True as 1 and False as 0, but submits them as `True` and `False`.
+
+    data: a job, or what a step is made of, as it was written, which is changed; entity: the object that it is of.
+    """
+    inputs = data.get("inputs") or {}
+    for name, given in dict(getattr(entity, "inputs", None) or {}).items():
+        value = getattr(given, "_data", given)
+        if isinstance(value, bool) and name in inputs:
+            inputs[name] = value
+    searched = data.get("search_space") or {}
+    for name, drawn in dict(getattr(entity, "search_space", None) or {}).items():
+        values = getattr(drawn, "values", None)
+        if name in searched and isinstance(values, list) and any(isinstance(each, bool) for each in values):
+            searched[name]["values"] = values
+    steps = dict(getattr(entity, "jobs", None) or {})
+    for name, step in (data.get("jobs") or {}).items():
+        _restore_truths(step, steps.get(name))
+        if isinstance(step.get("component"), dict):
+            _restore_truths(step["component"], getattr(steps.get(name), "component", None))
 
 
 def _cleaned(value: Any, base: Path, key: str = "") -> Any:

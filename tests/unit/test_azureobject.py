@@ -57,6 +57,40 @@ def pipeline() -> Any:
     return decorated(Input(type="uri_file", path="./data.txt"))
 
 
+def test_truths_are_what_azure_makes_of_them() -> None:
+    """azure-ai-ml submits them as True and False, but writes 1 and 0."""
+    from azure.ai.ml import command, dsl
+    from azure.ai.ml.entities import Environment
+
+    def part() -> Any:
+        return command(
+            command="echo ${{inputs.yes}} ${{inputs.no}} ${{inputs.n}}", inputs={"yes": True, "no": False, "n": 1},
+            environment=Environment(image="python:3"),
+        )  # fmt: skip
+
+    (draft,) = drafts(azureobject.read(part())).steps
+    assert (draft.parameters["yes"], draft.parameters["no"], draft.parameters["n"]) == ("True", "False", "1")
+    used = part()
+
+    def inner(z=True):  # type: ignore[no-untyped-def]  # azure-ai-ml reads annotations
+        used(yes=z, no=True)
+        return {}
+
+    nested: Any = dsl.pipeline(inner)
+
+    def outer(flag=True):  # type: ignore[no-untyped-def]
+        used(yes=flag, no=False)
+        nested(z=False)
+        return {}
+
+    decorated: Any = dsl.pipeline(outer)
+    told = [
+        (each.parameters["yes"], each.parameters["no"])
+        for each in drafts(azureobject.read(decorated(flag=False))).steps
+    ]
+    assert told == [("False", "False"), ("False", "True")]
+
+
 def test_a_command(folder: Path) -> None:
     job = azureobject.read(adding(display_name="add"))
     assert isinstance(job.component, Command)
@@ -85,13 +119,14 @@ def test_a_pipeline(folder: Path) -> None:
 def test_a_sweep() -> None:
     from azure.ai.ml.sweep import Choice
 
-    swept = adding()(x=Choice([1, 2])).sweep(
+    swept = adding()(x=Choice([1, True, "a"])).sweep(
         compute="cpu", sampling_algorithm="grid", primary_metric="m", goal="maximize"
     )
     swept.set_limits(max_total_trials=2)
     job = azureobject.read(swept)
     assert isinstance(job.component, Sweep)
-    assert job.component.search_space["x"].values == (1, 2)
+    assert job.component.search_space["x"].values == (1, True, "a")
+    assert job.component.search_space["x"].values[1] is True
 
 
 def test_names_of_the_workspace_stay(folder: Path) -> None:
