@@ -46,7 +46,8 @@ def register(job: Job, settings: Config, named: Named, asked: dict[str, str] | N
     description = named.description or job.description
     # All else that is in the way is told before anything is built or pushed.
     component(job, settings, named.name, description, built=lambda _: {})
-    with workspaces.opened(asked) as (arm, found):
+    folder = job.file.parent if job.file is not None else None
+    with workspaces.opened(asked, settings, folder) as (arm, found):
         target = found.target
         pushing = images.Pushing(
             named.registry,

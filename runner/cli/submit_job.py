@@ -144,6 +144,7 @@ def _loaded(
     from runner.spec import config as configuration
 
     asked = dict(named.target) if named.target else None
-    with workspaces.opened(asked, changes.config) as (arm, found):
+    settings = configuration.load(Path.cwd(), os.environ, changes.config)
+    with workspaces.opened(asked, settings) as (arm, found):
         pipeline = components.find(arm, found.target, target)
-    return components.job(pipeline, sets), configuration.load(Path.cwd(), os.environ, changes.config)
+    return components.job(pipeline, sets), settings

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from runner.backends.azureml.arm import Arm
     from runner.backends.azureml.service import Service
     from runner.backends.azureml.workspace import Found
+    from runner.spec.config import Config
 
 WORKSPACE = typer.Option("--workspace", metavar="NAME", help="Azure ML: the workspace (default: see docs/azure.md).")
 RESOURCE_GROUP = typer.Option("--resource-group", metavar="NAME", help="Azure ML: the workspace's resource group.")
@@ -67,8 +68,11 @@ def asked_of(
     return False
 
 
-def found(asked: dict[str, str] | None, config: Path | None = None) -> Found:
-    """The workspace that is meant, for work in the current folder; told where a stranger's file chose it.
+def found(asked: dict[str, str] | None, settings: Config | None = None, start: Path | None = None) -> Found:
+    """The workspace that is meant; told where a stranger's file chose it.
+
+    Args:
+        settings, start: those that hold where the work is, and that folder; default: the current one's.
 
     Raises:
         UsageError, SpecError: as `runner.backends.azureml.workspace.find`.
@@ -76,15 +80,18 @@ def found(asked: dict[str, str] | None, config: Path | None = None) -> Found:
     from runner.backends.azureml.workspace import Asked, find
     from runner.spec import config as configuration
 
-    there = find(Asked(**asked or {}), configuration.load(Path.cwd(), os.environ, config), os.environ)
+    settings = settings or configuration.load(Path.cwd(), os.environ)
+    there = find(Asked(**asked or {}), settings, os.environ, start)
     if there.told:
         console.say("workspace", there.told)
     return there
 
 
 @contextmanager
-def opened(asked: dict[str, str] | None, config: Path | None = None) -> Iterator[tuple[Arm, Found]]:
-    """The management API with the user's sign-in, and the workspace. Nobody is asked yet.
+def opened(
+    asked: dict[str, str] | None, settings: Config | None = None, start: Path | None = None
+) -> Iterator[tuple[Arm, Found]]:
+    """The management API with the user's sign-in, and the workspace (`found`). Nobody is asked yet.
 
     Raises:
         CapabilityError: the extra for Azure is not installed.
@@ -96,7 +103,7 @@ def opened(asked: dict[str, str] | None, config: Path | None = None) -> Iterator
     from runner.backends.azureml.credential import Tokens
     from runner.backends.azureml.rest import Rest
 
-    there = found(asked, config)
+    there = found(asked, settings, start)
     rest = Rest(Tokens(there.target.auth))
     try:
         yield Arm(rest), there

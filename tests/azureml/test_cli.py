@@ -103,6 +103,8 @@ def test_a_workspace_that_is_not_there(azure: Cli) -> None:
     for args in (
         ("compute", "list"),
         ("list", *HERE),
+        ("pipeline", "list", *HERE),
+        ("pipeline", "show", "x", *HERE),
         ("submit", "hello.sh", "--compute", "cpu-cluster", "--image", "a/b:1"),
     ):
         done = azure(*args, "--workspace", "no-such")
@@ -347,7 +349,12 @@ jobs:
     run = there("submit", f"pipeline:{name}", "--compute", "cpu-cluster", "--set", "inputs.word=yo", "--wait")
     assert run.code == 0, run.err
     assert azure("pipeline", "show", name[:-1], *HERE).code == 4
-    bad = azure("pipeline", "register", "say.yml", "--name", "Say-It", *HERE)
+    place = f"resource_group: emu-rg, subscription: {azure.env['AZURE_SUBSCRIPTION_ID']}"
+    (azure.cwd / "other.yaml").write_text(f"workspace: {{name: no-such, {place}}}\n")
+    register = ("pipeline", "register", "say.yml", *HERE, "--name")
+    other = azure(*register, f"other_{name}", "--config", "other.yaml", env={"AZURE_WORKSPACE": ""})
+    assert (other.code, "there is no workspace no-such" in other.err) == (8, True), other.err
+    bad = azure(*register, "Say-It")
     assert bad.code == 2
     assert "such as say_it" in bad.err
 

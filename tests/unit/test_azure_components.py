@@ -9,7 +9,7 @@ import pytest
 
 from runner.backends.azureml import components
 from runner.backends.azureml.arm import Arm
-from runner.errors import NotFoundError, UsageError
+from runner.errors import BackendError, NotFoundError, UsageError
 from runner.job import Data, DataType, Foreign, Graph
 from tests.unit.azure_arm import TARGET, Workspace, page
 
@@ -88,7 +88,16 @@ def test_a_job_that_runs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 def test_the_next_version_is_the_service_s_to_say() -> None:
     there = {"/components/train": {"name": "train", "properties": {"latestVersion": "2", "nextVersion": "5"}}}
     assert components.next_version(Arm(Workspace(there)), TARGET, "train") == "5"
-    assert components.next_version(Arm(Workspace({})), TARGET, "train") == "1"
+    assert components.next_version(Arm(Workspace({"/components": page()})), TARGET, "train") == "1"
+
+
+def test_a_workspace_that_is_not_there_is_no_missing_component() -> None:
+    nowhere = Arm(Workspace({}))
+    for ask in (components.next_version, components.find):
+        with pytest.raises(BackendError, match="there is no workspace"):
+            ask(nowhere, TARGET, "train")
+    with pytest.raises(BackendError, match="there is no workspace"):
+        components.listed(nowhere, TARGET)
 
 
 def test_inputs_that_are_missing_or_unknown_are_said() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from runner.backends.azureml.arm import inner, text
+from runner.backends.azureml.computes import nowhere
 from runner.errors import NotFoundError, UsageError
 from runner.job import Data, DataType, Foreign, Graph, Job, Node, Output
 from runner.spec.job.source import has_scheme
@@ -41,8 +42,9 @@ class Pipeline:
 
 def listed(arm: Arm, target: Target) -> list[Pipeline]:
     """The newest version of each pipeline component of the workspace, by name."""
-    containers = arm.every(f"{target.path}/components", VERSION, "the list of components")
-    newest = [(text(each, "name"), text(inner(each, "properties"), "latestVersion")) for each in containers]
+    newest = [
+        (text(each, "name"), text(inner(each, "properties"), "latestVersion")) for each in _containers(arm, target)
+    ]
     wanted = [(name, version) for name, version in newest if version and not name.startswith("azureml_anonymous")]
     if not wanted:
         return []
@@ -83,6 +85,7 @@ def next_version(arm: Arm, target: Target, name: str) -> str:
     try:
         found = arm.one(f"{target.path}/components/{quote(name, safe='')}", VERSION, f"the component {name}")
     except NotFoundError:
+        _containers(arm, target)  # the workspace itself may not be there
         return "1"
     return text(inner(found, "properties"), "nextVersion") or "1"
 
@@ -130,6 +133,18 @@ def _key(name: str) -> str:
     return plain if plain[:1].isalpha() else f"n_{plain}"
 
 
+def _containers(arm: Arm, target: Target) -> list[Json]:
+    """One entry for each component, with its versions in it.
+
+    Raises:
+        BackendError: there is no such workspace.
+    """
+    try:
+        return arm.every(f"{target.path}/components", VERSION, "the list of components")
+    except NotFoundError as error:
+        raise nowhere(target, error) from None
+
+
 def _version(arm: Arm, target: Target, name: str, version: str) -> Json:
     path = f"{target.path}/components/{quote(name, safe='')}/versions/{quote(version, safe='')}"
     return {**arm.one(path, VERSION, f"the component {name}:{version}"), "component": name}
@@ -149,7 +164,7 @@ def _read(found: Json, versions: tuple[str, ...] = ()) -> Pipeline:
 
 
 def _none(arm: Arm, target: Target, name: str) -> NotFoundError:
-    known = [text(each, "name") for each in arm.every(f"{target.path}/components", VERSION, "the list of components")]
+    known = [text(each, "name") for each in _containers(arm, target)]
     near = nearest(name, known)
     hints = [f"did you mean {near}?"] if near else []
     return NotFoundError(
