@@ -6,12 +6,14 @@ azure-ai-ml is never imported here: whoever has such an object has it, and the o
 from __future__ import annotations
 
 import os
+import re
 import tempfile
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import UsageError
+from runner.errors import SpecError, UsageError
+from runner.job import Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -58,7 +60,28 @@ def read(
         _restore_truths(data, entity)
         data = _cleaned(data, base)
         file.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), "utf-8")
-        return replace(load(file, sets, components=components), file=None)
+        try:
+            job = load(file, sets, components=components)
+        except SpecError as error:
+            place = re.compile(rf"{re.escape(str(file))}(:\d+)?: ")
+            raise SpecError(*(place.sub("", text) for text in (error.message, *error.hints))) from None
+    unplaced: Job = _unplaced(job, str(file))
+    return replace(unplaced, file=None)
+
+
+def _unplaced(value: Any, file: str) -> Any:
+    """The same without that file in its places: it was written by us, and is gone."""
+    match value:
+        case Where():
+            return replace(value, file=None, line=None) if value.file == file else value
+        case dict():
+            return {key: _unplaced(each, file) for key, each in value.items()}
+        case tuple() | list():
+            return type(value)(_unplaced(each, file) for each in value)
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return replace(value, **{each.name: _unplaced(getattr(value, each.name), file) for each in fields(value)})
+        case _:
+            return value
 
 
 def _restore_truths(data: dict[str, Any], entity: Any) -> None:

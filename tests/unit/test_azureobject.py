@@ -11,7 +11,7 @@ import pytest
 
 import runner
 from runner.drafts import drafts
-from runner.errors import UsageError
+from runner.errors import CapabilityError, SpecError, UsageError
 from runner.job import Command, Data, Graph, Sweep
 from runner.spec import azureobject
 
@@ -55,6 +55,20 @@ def pipeline() -> Any:
 
     decorated: Any = dsl.pipeline(twice, default_compute="cpu", display_name="twice")
     return decorated(Input(type="uri_file", path="./data.txt"))
+
+
+def test_errors_name_no_file_that_nobody_wrote() -> None:
+    from azure.ai.ml import command
+
+    unmapped = command(command="echo", environment="azureml:sklearn:1")
+    with pytest.raises(CapabilityError) as refused:
+        runner.submit(unmapped, backend="docker")
+    assert "environment: azureml:sklearn:1 is not mapped" in str(refused.value)
+    with pytest.raises(SpecError) as wrong:
+        azureobject.read(unmapped, [("limits.timeout", "soon")])
+    for told in (refused, wrong):
+        assert "runner-" not in str(told.value)
+        assert "job.yml" not in str(told.value)
 
 
 def test_truths_are_what_azure_makes_of_them() -> None:
