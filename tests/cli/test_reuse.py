@@ -217,7 +217,7 @@ def test_a_registered_pipeline_outlives_its_files(cli: Cli, project: Path) -> No
 
     assert [row["version"] for row in cli("pipeline", "list", "--json").json] == [2]
     shown = cli("pipeline", "show", "demo@1")
-    assert "input       word  string  hello" in shown.out
+    assert "input       word   string      hello" in shown.out
     assert cli("pipeline", "show", "demo", "--json").json["versions"] == [2, 1]
     assert "make" in cli("graph", "pipeline:demo@1").out
     options = [
