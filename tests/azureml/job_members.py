@@ -122,6 +122,9 @@ jobs:
     tags: {mark-sweep-tag: mark-sweep-tag-value}
     properties: {mark-sweep-prop: mark-sweep-prop-value}
     comment: mark-sweep-comment
+    description: mark sweep's description
+    compute: azureml:defaultcompute
+    outputs: {out: {type: uri_folder, mode: upload, path: azureml://datastores/workspaceblobstore/paths/mark-sweep/}}
     trial: ./component.yml
     search_space: {num: {type: choice, values: [1, 2]}}
     objective: {goal: minimize, primary_metric: mark-metric}
@@ -178,6 +181,7 @@ LEFT_OUT = {
     r"services\.|identity\.|distribution\.": "passed on whole, as they are written",
     r"limits$|limits\.|settings\.(on_init|on_finalize|default_compute)": "refused, or told by tests of their own",
     r"search_space\.|sampling_algorithm\.|early_termination\.": "checked by the shapes of each kind",
+    r"^jobs\.(display_name|experiment_name|version|inputs\.type|resources\.shm_size)$": "see above; of the other step",
     r"^trial\.|resources\.(properties|instance_type|docker_args)|inputs\.datastore": "those of a command",
 }  # fmt: skip
 """Pattern of members that the files above leave out → why."""
