@@ -131,3 +131,5 @@ def _missing(shape: Shape, given: list[Any], path: str) -> Iterator[str]:
             for kind in ("command", "sweep"):
                 steps = [value for value in given if value["type"] == kind]
                 yield from _missing(shape.choose(steps[0]) or ANYTHING, steps, path)
+        case _:
+            return

@@ -44,6 +44,7 @@ SCRIPT = (
             "Operation results in exceeding the approved standardDSv2Family Cores quota",
             Reason.START_FAILED,
         ),
+        ("UserError", "Failed to mount the data of input x. StreamAccess: NotFound.", Reason.START_FAILED),
         ("ExecutionFailed", SCRIPT, None),
         ("UserError", "AzureMLCompute job failed. JobFailed: Job failed with non-zero exit Code", None),
         ("ServiceError", "InternalServerError", None),

@@ -26,7 +26,7 @@ _CODES = {
     Reason.TIMEOUT: "JobTimeout|MaxWallClockTimeExpiry|MaxRunDurationExceeded|JobTimeLimitExceeded",
     Reason.START_FAILED: (
         r"\w*QuotaExceeded|\w*QuotaReached|InsufficientQuota|NotEnoughCores|SkuNotAvailable|AllocationFailed|"
-        "ZonalAllocationFailed|OverconstrainedAllocationRequest"
+        r"ZonalAllocationFailed|OverconstrainedAllocationRequest|ScriptExecution\.StreamAccess\.NotFound"
     ),
 }
 _WORDS = {
@@ -36,7 +36,9 @@ _WORDS = {
         r"|unable to retrieve acr refresh token"
     ),
     Reason.TIMEOUT: r"(exceeded|longer than|reached) (its|the) (maximum |max )?(run duration|limit|time ?limit|time-?out)",
-    Reason.START_FAILED: r"\b(exceeds|exceeding|exceeded|reached)\b.{0,80}\bquota\b|\bquota\b.{0,80}\b(exceeded|reached)\b",
+    Reason.START_FAILED: (
+        r"\b(exceed(s|ing|ed)|reached)\b.{0,80}\bquota\b|\bquota\b.{0,80}\b(exceeded|reached)\b|StreamAccess\W{1,2}NotFound"
+    ),
 }
 _LEAD = re.compile(r"^\s*(?:AzureMLCompute job failed\.?\s*)?(\w+): ")
 """A compute names its code within the message."""
