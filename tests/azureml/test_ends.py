@@ -10,7 +10,7 @@ from runner.backends.azureml import blobs, document, follow
 from runner.backends.base import LEFT, Phase
 from runner.model import Limits, Reason
 from runner.verdict import Intent
-from tests.azureml.runs import pulled, there
+from tests.azureml.runs import HANG, pulled, there
 from tests.azureml.test_faults import patient
 from tests.conftest import eventually
 
