@@ -21,6 +21,9 @@ Handle = str
 LEFT = "outputs were left on the service"
 """How a warning of `finish` begins that says so: `PlanBackend.download` brings them."""
 
+UPLOADING = "uploading"
+"""The file of a box in which a backend elsewhere says how much of what it uploads is there: `DONE TOTAL`, in bytes."""
+
 
 class Phase(StrEnum):
     """How far a task has come, as the backend sees it."""

@@ -34,7 +34,7 @@ def test_an_image_that_cannot_be_pulled_is_that_and_no_fault_of_the_platform(ben
 
 def test_azure_s_own_kill_at_the_limit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes after the bootstrapper's, which it stands behind; here it is let come first."""
-    monkeypatch.setattr(document, "LATER_S", -302.0)
+    monkeypatch.setattr(document, "LATER_S", -285.0)
     bench.emulator.admin.switch(cancel_grace_s=5)
     task = bench.task(UP, limits=Limits(timeout_s=304, grace_s=1))
     outcome = bench.outcome(task, bench.backend.submit(task), Intent(limit_s=304))

@@ -152,7 +152,7 @@ def test_cancel_of_the_whole(bench: Bench) -> None:
     whole = bench.start(bash("a", "echo up; sleep 60"), bash("b", "echo up; sleep 60"), bash("c", "true", "b"))
     eventually(lambda: text(whole).count("up\n") == 2, "both steps run")
     assert whole.cancel("ada")
-    outcome = whole.wait(60)
+    outcome = whole.wait(60 * PATIENCE)
     assert (outcome.reason, outcome.process_exit) == (Reason.CANCELED, 143)
     assert reasons(whole) == {"a": "Canceled", "b": "Canceled", "c": "UpstreamCanceled"}
 
@@ -168,7 +168,7 @@ def test_cancel_of_one_step(bench: Bench, can: Capabilities) -> None:
         one.cancel("ada")
         return
     assert one.step("a").cancel("ada")
-    assert one.wait(60).reason is Reason.CANCELED
+    assert one.wait(60 * PATIENCE).reason is Reason.CANCELED
     assert reasons(one) == {"a": "Canceled", "b": "Completed", "c": "UpstreamCanceled", "d": "Completed"}
 
 
@@ -235,7 +235,7 @@ def test_kill_9_of_the_supervisor_at_any_moment(bench: Bench, home: Path, seed: 
             break
         eventually(lambda: not supervisors(home, run.name), "the lock is free")
         ensure(bench.store, run.row)
-    outcome = run.wait(120)
+    outcome = run.wait(120 * PATIENCE)
     assert outcome.reason is Reason.COMPLETED, outcome
     rows = bench.store.children(run.row)
     assert [row.status for row in rows] == [Status.COMPLETED] * 20
