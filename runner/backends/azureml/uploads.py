@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
-from io import TextIOBase
+from io import StringIO
 from typing import TYPE_CHECKING
 
 from runner.backends.base import UPLOADING
@@ -18,10 +18,11 @@ _BAR = re.compile(r"Uploading ([^\r\n]{1,300}?) \([\d.]+ MBs\):[^\r\n]*?\| (\d+)
 _EVERY_S = 0.5
 
 
-class Bars(TextIOBase):
+class Bars(StringIO):
     """A stream that keeps nothing of what is written to it but how far uploads have come, in a file of the box."""
 
     def __init__(self, box: Path) -> None:
+        super().__init__()
         self._file = box / UPLOADING
         self._seen: dict[str, tuple[int, int]] = {}
         self._told = 0.0
