@@ -176,9 +176,11 @@ class Follower:
             self._round.wait(max(0.0, due - time.monotonic()) if live else _QUEUED_S[1])
 
     def _follow_logs(self) -> None:
+        talks = False
         while not self._closed:
-            self._talk.clear()
-            self._talk.wait(_LOG_S[0] if self._look_at_logs() else None)
+            self._talk.wait(_LOG_S[0] if talks else None)
+            self._talk.clear()  # before the look: what is told from now on is another turn's
+            talks = self._look_at_logs()
 
     def _live(self) -> dict[Handle, Watched]:
         with self._changed:
