@@ -232,16 +232,17 @@ def load() -> dict:
 
 
 def companions() -> tuple:
-    """The modules `forward` and `vault` of this folder, in memory before it goes away; None where they cannot be loaded."""
+    """The modules `beside`, `forward` and `vault` of this folder, in memory before it goes away; None: cannot be loaded."""
     sys.path.insert(0, HERE)
     try:
+        import beside
         import forward
         import vault
     except ImportError:  # a Python without all of its library
-        return None, None
+        return beside, None, None
     finally:
         sys.path.remove(HERE)
-    return forward, vault
+    return beside, forward, vault
 
 
 def secrets_file(vault, references: dict) -> str:
@@ -278,7 +279,7 @@ def main() -> int:
     config, sections = parse(read_all(3))
     bootstrap["own_process"]()
     restore()
-    forward, vault = companions()
+    beside, forward, vault = companions()
     distributed = config["distributed"]
     number = rank(os.environ, distributed)
     aside = keep_aside(distributed)
@@ -302,6 +303,8 @@ def main() -> int:
     argv = arguments(config, sections, record, key, saved if first_here(os.environ, distributed) else [])
     bootstrap["environment"] = lambda: env
     bootstrap["RECORD_LINE"] = "runner-record: "
+    if not number and not distributed:  # several processes have one directory, and each would tell of the others' files
+        bootstrap["Record"] = beside.telling(bootstrap["Record"], [folder for folder, _ in saved])
     if config.get("secrets"):
         try:
             argv = ["--secrets", secrets_file(vault, config["secrets"]), *argv]

@@ -148,7 +148,7 @@ class _Flattener:
                 if value.name not in scope and value.name not in graph.inputs:
                     raise value.where.error(f"{value} names no input of the pipeline")
                 return _with_mode(scope.get(value.name), value.mode)
-            return _source(graph, prefix, value)
+            return _with_mode(_source(graph, prefix, value), value.mode)
         if isinstance(value, str):
             return _with_parents(value, scope, node.where)
         return _bound(value)
@@ -297,7 +297,9 @@ def _bound(value: Value) -> _Bound:
 
 
 def _with_mode(given: _Bound | None, mode: Mode | None) -> _Bound | None:
-    return Given(given.data, mode) if isinstance(given, Given) and mode is not None else given
+    if mode is None or given is None or isinstance(given, str):
+        return given
+    return Given(given.data, mode) if isinstance(given, Given) else replace(given, mode=str(mode))
 
 
 def text(value: Scalar) -> str:

@@ -39,9 +39,10 @@ _LITERALS: dict[DataType, Callable[[str], bool | int | float]] = {
 }
 _BESIDE = (
     "distribution", "identity", "services", "queue_settings", "job_tier", "priority", "properties",
-    "environment_variables", "resources",
+    "environment_variables", "resources", "tags", "comment",
 )  # fmt: skip
 """Members of a step that stand beside its component, not in it."""
+_BESIDE_SWEEP = ("queue_settings", "properties", "resources", "tags", "comment")
 
 
 def to_azureml(job: Job, config: Config, *, folder: Path | None = None, registry: str | None = None) -> str:
@@ -190,8 +191,10 @@ class _Export:
         body: dict[str, Any]
         match component:
             case Sweep():
-                trial = self._component(component.trial, self._run(component.trial, given))
-                body = {"type": "sweep", "trial": trial, **_searched(component)}
+                run = self._run(component.trial, given)
+                beside = {name: run[name] for name in _BESIDE_SWEEP if name in run}
+                trial = self._component(component.trial, run)
+                body = {"type": "sweep", "trial": trial, **_searched(component), **beside}
             case Command():
                 run = self._run(component, given)
                 beside = {name: run[name] for name in _BESIDE if name in run}

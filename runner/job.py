@@ -101,12 +101,14 @@ class Data:
 
     uri: an absolute path of this machine (relative ones were resolved against their file), `file:`, `https:`, `wasbs:`,
     `abfss:`, `s3:`, `gs:` …, `azureml:NAME:VERSION`, `azureml:NAME@LABEL`, `azureml://datastores/…`.
+    datastore: where a backend elsewhere uploads what is of this machine; None: where it likes.
     """
 
     uri: str
     type: DataType | None = None
     mode: Mode | None = None
     where: Where = NOWHERE
+    datastore: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +363,7 @@ Component = Command | Graph | Sweep | Foreign
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is submitted. problems: what no local backend can do, all of it, in the order of the file. warnings: what is
-    taken and has no effect, as `file:line: key: …`.
+    taken and has no effect, as `file:line: key: …`. unsent: the places of members that nothing is sent of, wherever it runs.
 
     file: where it came from, absolute; relative paths in it were resolved against its folder. compute: the job's own.
     """
@@ -379,3 +381,4 @@ class Job:
     warnings: tuple[str, ...] = ()
     native: Mapping[str, Any] = field(default_factory=dict)
     file: Path | None = field(default=None, compare=False)
+    unsent: tuple[str, ...] = field(default=(), compare=False)

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """The output of another step."""
+    """The output of another step. mode: how it comes, where that was said with the reference; only a backend elsewhere
+    reads it."""
 
     step: str
     output: str
+    mode: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,17 +141,49 @@ def _platform_completed(seen: Observation, end: PlatformEnd, recorded: Outcome |
 
 def _platform_failed(end: PlatformEnd, recorded: Outcome | None, intent: Intent) -> Outcome:
     stopped = recorded is None or recorded.reason is Reason.CANCELED
-    if stopped and end.preempted and intent.cancel_by is None:
+    if stopped and end.told is Reason.PREEMPTED and intent.cancel_by is None:
         return _preempted(end)  # A9
     if recorded is not None and recorded.status is not Status.COMPLETED:
         return _from_record(recorded, intent)  # A3
     if recorded is None and (ours := _asked(end, intent)) is not None:
         return ours
+    if recorded is None and (outcome := _told(end, intent)) is not None:
+        return outcome  # as the same end is called elsewhere
     said = end.message or "Azure ML gives no reason"
     lead = "the script completed, but the job failed: " if recorded else ""
     code = f" ({end.code})" if end.code else ""
     return Outcome(  # A4
         Reason.PLATFORM_ERROR, 125, f"{lead}{said}{code}", origin=Origin.PLATFORM, elapsed_s=end.elapsed_s
+    )
+
+
+def _told(end: PlatformEnd, intent: Intent) -> Outcome | None:
+    """Rows E1, E2, E4 and A6 of a job that left no record, by the service's own words."""
+    said = f"Azure ML: {end.message}" if end.message else "Azure ML"
+    match end.told:
+        case Reason.IMAGE_UNAVAILABLE:
+            outcome = image_unavailable(said, retryable=end.retryable)
+        case Reason.OUT_OF_MEMORY:
+            outcome = Outcome(
+                Reason.OUT_OF_MEMORY, 137, f"killed: out of memory ({said})", signal="SIGKILL", oom_kills=1
+            )
+        case Reason.START_FAILED:
+            outcome = start_failed(end.message or "no reason given", "Azure ML")
+        case Reason.TIMEOUT:
+            return _timed_out(end, intent)
+        case _:
+            return None
+    return replace(outcome, origin=Origin.PLATFORM, elapsed_s=end.elapsed_s)
+
+
+def _timed_out(end: PlatformEnd, intent: Intent) -> Outcome:
+    after = f" after {intent.limit_s:g} s" if intent.limit_s is not None else ""
+    return Outcome(
+        Reason.TIMEOUT,
+        124,
+        f"timed out{after} (Azure ML ended the job)",
+        origin=Origin.PLATFORM,
+        elapsed_s=end.elapsed_s,
     )
 
 
@@ -162,13 +194,11 @@ def _platform_canceled(end: PlatformEnd, recorded: Outcome | None, intent: Inten
         if recorded is not None and recorded.reason is Reason.CANCELED:
             return _from_record(recorded, intent)
         return ours  # A5
-    if end.preempted:
+    if end.told is Reason.PREEMPTED:
         return _preempted(end)  # A9
-    if intent.limit_s is not None and end.elapsed_s is not None and end.elapsed_s >= intent.limit_s:
-        return Outcome(  # A6
-            Reason.TIMEOUT, 124, f"timed out after {intent.limit_s:g} s (Azure ML ended the job)",
-            origin=Origin.PLATFORM, elapsed_s=end.elapsed_s,
-        )  # fmt: skip
+    late = intent.limit_s is not None and end.elapsed_s is not None and end.elapsed_s >= intent.limit_s
+    if late or end.told is Reason.TIMEOUT:
+        return _timed_out(end, intent)  # A6
     said = f": {end.message}" if end.message else ", for example in the portal"
     return Outcome(  # A7
         Reason.CANCELED_EXTERNALLY, 143, f"canceled on Azure ML by somebody else{said}", origin=Origin.PLATFORM,

@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
+
 ROOT = Path(__file__).resolve().parent.parent
-DEADLINE_S = 60.0
+DEADLINE_S = 60.0 * PATIENCE
 
 # A shell that starts us in the background has Ctrl-C ignored, and that is inherited; the commands under test must hear it.
 with suppress(ValueError):  # a worker's second thread
@@ -57,7 +59,7 @@ class Cli:
         self, *args: str | Path, env: dict[str, str] | None = None, timeout: float = 120, stdin: bytes | None = None
     ) -> Done:
         done = subprocess.run(
-            self.argv(*args), cwd=self.cwd, env={**self.env, **(env or {})}, capture_output=True, timeout=timeout,
+            self.argv(*args), cwd=self.cwd, env={**self.env, **(env or {})}, capture_output=True, timeout=timeout * PATIENCE,
             check=False, input=stdin, stdin=subprocess.DEVNULL if stdin is None else None,
         )  # fmt: skip
         return Done(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))

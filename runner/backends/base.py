@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    from runner.model import Limits, Remote, Step
+    from runner.model import Limits, Reason, Remote, Step
     from runner.plan import SweepPlan, Upstream
 
 Handle = str
 
 LEFT = "outputs were left on the service"
 """How a warning of `finish` begins that says so: `PlanBackend.download` brings them."""
+
+UPLOADING = "uploading"
+"""The file of a box in which a backend elsewhere says how much of what it uploads is there: `DONE TOTAL`, in bytes."""
 
 
 class Phase(StrEnum):
@@ -158,14 +161,17 @@ class Whole:
 class PlatformEnd:
     """How the service itself says that a task ended (rows A0-A9 of docs/status.md).
 
-    status: Completed, Failed or Canceled. code, message: of its error, in its own words. preempted: the node was taken away.
-    elapsed_s: how long it ran, by the service's clock. reused: the id of the earlier run there that stands for it.
+    status: Completed, Failed or Canceled. code, message: of its error, in its own words. told: what these mean, where they
+    say more than that it failed: Preempted, ImageUnavailable, OutOfMemory, Timeout, StartFailed. retryable: such an image
+    may be had later. elapsed_s: how long it ran, by the service's clock. reused: the id of the earlier run there that
+    stands for it.
     """
 
     status: str
     code: str | None = None
     message: str | None = None
-    preempted: bool = False
+    told: Reason | None = None
+    retryable: bool = False
     elapsed_s: float | None = None
     reused: str | None = None
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from runner import composer, snapshot
 from runner.backends import open_backend
-from runner.backends.base import Box
+from runner.backends.base import UPLOADING, Box
 from runner.errors import ConflictError
+from runner.spec.values import human_size
 from runner.supervisor import ensure, launch
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ WHOLE = ""
 """The name of the code folder of a run that is one step."""
 
 _LOOK_S = 0.05
+_LARGE_B = 32 << 20
+"""Of an upload of so many bytes people are told how far it has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +117,14 @@ def handed_over(store: Store, run: RunRow, gone: int, say: Say) -> RunRow:
     if store.folder(run.name).read_target() is None:
         return run
     say("submit", "code, data and job are on their way …")
+    tenths = 0
     try:
         while True:
             row = store.get(run.name)
             attempts = store.attempts(row)
             if row.status.terminal:
                 return row
+            tenths = _tell_uploads(store.folder(run.name).attempt(1).box, tenths, say)
             if attempts and attempts[0].handle is not None:
                 say("submit", f"accepted as {attempts[0].handle}")
                 return row
@@ -128,6 +133,18 @@ def handed_over(store: Store, run: RunRow, gone: int, say: Say) -> RunRow:
                 time.sleep(_LOOK_S)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(run.name) from None
+
+
+def _tell_uploads(box: Path, tenths: int, say: Say) -> int:
+    """Say how much of a large upload is there, at each tenth of it that is new; how many tenths those are."""
+    try:
+        done, total = (int(number) for number in (box / UPLOADING).read_text("ascii").split())
+    except (OSError, ValueError):
+        return tenths
+    if total < _LARGE_B or done * 10 // total <= tenths:
+        return tenths
+    say("upload", f"{human_size(done)} of {human_size(total)}")
+    return done * 10 // total
 
 
 def preview(prepared: Prepared, store: Store) -> dict[str, Any]:

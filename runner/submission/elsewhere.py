@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 _OWN = (
     "resources", "distribution", "identity", "services", "queue_settings", "properties", "job_tier", "priority", "comment",
-    "description", "tags",
+    "display_name", "description", "tags",
 )  # fmt: skip
-_AROUND = ("description", "tags", "properties", "identity")
+_AROUND = ("display_name", "description", "tags", "properties", "identity", "services")
 """Members of a pipeline that are not about its steps."""
 _OURS = frozenset({"default_compute", "continue_on_step_failure", "force_rerun", "on_init", "on_finalize"})
 """Settings of a pipeline that the plan has, or that are refused."""
@@ -46,9 +46,7 @@ def problems(job: Job) -> Iterator[Problem]:
 
 def notes(job: Job) -> Iterator[str]:
     """What of a job azure-ai-ml has no place for, though the service's YAML has: it goes nowhere, and that is said."""
-    for name in ("notification_setting", "parent_job_name"):
-        if job.native.get(name) is not None:
-            yield f"{name} is not passed on"
+    yield from (f"{place}: is not passed on to Azure ML" for place in job.unsent)
     components = [job.component]
     while components:
         match components.pop():
@@ -58,14 +56,15 @@ def notes(job: Job) -> Iterator[str]:
                 yield "exclude_finished_jobs is not passed on: there truncation_selection looks at trials that ended, too"
 
 
-def told(description: str, tags: Mapping[str, str]) -> dict[str, Any]:
-    """What people see with a job there, as members of it."""
-    return {**({"description": description} if description else {}), **({"tags": dict(tags)} if tags else {})}
+def told(display_name: str | None, description: str, tags: Mapping[str, str]) -> dict[str, Any]:
+    """What people see with a job there, as members of it. display_name: None: the run's name."""
+    found = {"display_name": display_name, "description": description, "tags": dict(tags)}
+    return {name: value for name, value in found.items() if value}
 
 
-def around(job: Job, description: str, tags: Mapping[str, str]) -> dict[str, Any]:
+def around(job: Job, display_name: str | None, description: str, tags: Mapping[str, str]) -> dict[str, Any]:
     """The members of a pipeline itself that are passed on: `Plan.native`."""
-    found = {**job.native, **told(description, tags)}
+    found = {**job.native, **told(display_name, description, tags)}
     settings = {name: value for name, value in (job.native.get("settings") or {}).items() if name not in _OURS}
     if store := settings.get("default_datastore"):
         settings["default_datastore"] = store if has_scheme(store) else f"azureml:{store}"
@@ -158,15 +157,18 @@ class Passing:
             self.faults.append(refusing.of_error(error))
             return None
         kind = data.type or (declared.type if declared and not declared.type.literal else None)
-        made = {"type": str(kind or kind_of(path)), "path": path, "mode": str(mode) if mode is not None else None}
+        store = data.datastore if path.startswith("/") else None
+        made = {"type": str(kind or kind_of(path)), "path": path, "mode": mode and str(mode), "datastore": store}
         return {key: value for key, value in made.items() if value is not None}
 
     def _upstream(self, name: str) -> dict[str, Any]:
         """How an input comes that another step writes."""
         declared = self._draft.command.inputs.get(name)
+        mode = self._draft.upstream[name].mode
         if declared is None or declared.type.literal:
-            return {}
-        return {"type": str(declared.type)} | ({"mode": str(declared.mode)} if declared.mode is not None else {})
+            return {"mode": mode} if mode else {}
+        mode = mode or (declared.mode and str(declared.mode))
+        return {"type": str(declared.type)} | ({"mode": mode} if mode else {})
 
     def _output(self, name: str, output: Output) -> dict[str, Any]:
         path = self._draft.publish.get(name)

@@ -133,7 +133,8 @@ def prepare(request: JobRequest, store: Store, say: Say, *, build: bool = True) 
         backend.close()
     prepared = replace(_prepared(request, found, settled, steps, name), target=target)
     if remote and prepared.plan is not None and isinstance(job.component, Graph):
-        native = elsewhere.around(job, prepared.description, prepared.tags)
+        shown = None if request.name else job.display_name
+        native = elsewhere.around(job, shown, prepared.description, prepared.tags)
         prepared = replace(prepared, plan=replace(prepared.plan, native=native))
     if request.begin_at is None:
         return prepared

@@ -158,7 +158,7 @@ class _Making:
             request.compute,
             {name: {"type": str(elsewhere.kind_of(path)), "path": path} for name, path in step.inputs.items()},
             {name: {"type": str(DataType.URI_FOLDER)} for name in step.outputs},
-            members=elsewhere.told(request.description, request.tags),
+            members=elsewhere.told(None, request.description, request.tags),
             secrets=dict(request.vaulted),
         )
         if self.build:

@@ -90,7 +90,10 @@ class _Settling:
     def _elsewhere(self) -> Settled:
         """The names stay what they are there."""
         draft, job = self._draft, self._request.job
-        told = elsewhere.told(self._request.description or job.description, {**job.tags, **self._request.tags})
+        told = elsewhere.told(
+            None if self._request.name else job.display_name,
+            self._request.description or job.description, {**job.tags, **self._request.tags},
+        )  # fmt: skip
         native = {} if isinstance(job.component, Graph) else {**job.native, **told}
         passing = elsewhere.Passing(draft, self._compute, native=native, vaulted=self._request.vaulted)
         found = passing.passed(self._backend.capabilities, single=self._single)

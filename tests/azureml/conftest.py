@@ -19,7 +19,9 @@ from runner.backends.base import Box, Phase
 from runner.bootstrapper import final_outcome, read_record
 from runner.composer import compose_task
 from runner.model import Limits, Outcome, Remote, Step
+from tests.contract.workspace import ONLY_THE_EMULATOR
 from tests.emulators.azureml.fixture import Admin, Service, azureml, azureml_service
+from tests.patience import REAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,8 +66,11 @@ def pulled(image: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def emulator(azureml: Service, monkeypatch: pytest.MonkeyPatch) -> Emulator:
+def emulator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Emulator:
     """Named in the environment of the test."""
+    if REAL:
+        pytest.skip(ONLY_THE_EMULATOR)
+    azureml: Service = request.getfixturevalue("azureml")
     for name, value in azureml.env.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("RUNNER_DOWNLOAD_LIMIT", raising=False)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
 import subprocess
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.contract import workspace
+from tests.patience import REAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
     from tests.conftest import Cli
 
 pytestmark = pytest.mark.docker
-_REAL = os.environ.get("RUNNER_TEST_WORKSPACE")
-_ID = re.compile(r"/subscriptions/([^/]+)/resourceGroups/([^/]+)/providers/[^/]+/workspaces/([^/]+)", re.IGNORECASE)
-_LONG_S = 1800.0
-"""A cluster that has scaled to zero makes its first node, and pulls the image."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Place:
 
     def submit(self, *args: str) -> str:
         """--wait; the script's output."""
-        done = self.cli("submit", *args, "--backend", "azureml", "--wait", "--name", self.name(), timeout=_LONG_S)
+        done = self.cli("submit", *args, "--backend", "azureml", "--wait", "--name", self.name())
         assert done.code == 0, done.err
         return done.out
 
@@ -48,13 +45,10 @@ class Place:
 
 @pytest.fixture
 def place(request: pytest.FixtureRequest, cli: Cli) -> Iterator[Place]:
-    if _REAL:
-        found = _ID.fullmatch(_REAL)
-        assert found, f"RUNNER_TEST_WORKSPACE={_REAL}: expected the ARM id of a workspace"
-        names = ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZURE_WORKSPACE")
-        cli.env |= dict(zip(names, found.groups(), strict=True))
-        image = os.environ.get("RUNNER_TEST_REMOTE_IMAGE", "docker.io/library/python:3.12-slim")
-        yield Place(cli, image, os.environ.get("RUNNER_TEST_COMPUTE", "cpu-cluster"))
+    if REAL:
+        cli.env |= workspace.environment()
+        assert workspace.COMPUTE is not None
+        yield Place(cli, workspace.IMAGE, workspace.COMPUTE)
         return
     cli.env |= dict(request.getfixturevalue("emulator").service.env)
     image = f"registry.example.com/first-{uuid.uuid4().hex[:8]}:1"
@@ -68,7 +62,7 @@ def test_a_script_its_arguments_and_outputs(place: Place, tmp_path: Path) -> Non
                 "pathlib.Path('outputs/bytes').write_bytes(bytes(range(256)))\n")  # fmt: skip
     name = place.name()
     done = place.cli("submit", "hello.py", "--compute", place.compute, "--image", place.image, "--wait", "--name", name,
-                     "--", "a b", "${HOME}", "ü", timeout=_LONG_S)  # fmt: skip
+                     "--", "a b", "${HOME}", "ü")  # fmt: skip
     assert done.code == 0, done.err
     assert done.out == "['a b', '${HOME}', 'ü']\n"
     assert place.cli("download", name, "--to", tmp_path / "got").code == 0
@@ -78,8 +72,7 @@ def test_a_script_its_arguments_and_outputs(place: Place, tmp_path: Path) -> Non
 def test_a_script_that_fails(place: Place) -> None:
     place.write("fail.sh", "echo before\nexit 7\n")
     name = place.name()
-    done = place.cli("submit", "fail.sh", "--compute", place.compute, "--image", place.image, "--wait", "--name", name,
-                     timeout=_LONG_S)  # fmt: skip
+    done = place.cli("submit", "fail.sh", "--compute", place.compute, "--image", place.image, "--wait", "--name", name)
     assert done.code == 7
     assert done.out == "before\n"
     assert (place.cli.row(name)["reason"], place.cli.row(name)["exit_code"]) == ("NonZeroExit", 7)
@@ -111,6 +104,6 @@ def test_a_cancel_ends_it(place: Place) -> None:
     assert follow.stdout is not None
     assert follow.stdout.readline() == b"begun\n"
     assert place.cli("cancel", name).code == 0
-    assert place.cli("wait", name, timeout=_LONG_S).code == 143
+    assert place.cli("wait", name).code == 143
     follow.communicate(timeout=60)
     assert place.cli.row(name)["status"] == "Canceled"

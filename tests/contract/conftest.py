@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.contract import workspace
 from tests.contract.helpers import Api, Gate, Worker
 from tests.emulators.azureml.fixture import azureml_service
+from tests.patience import REAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,16 +39,17 @@ def node_image(image: str) -> Iterator[str]:
     ]
 )
 def where(request: pytest.FixtureRequest) -> Iterator[list[str]]:
-    """The options that choose a backend: every test that takes it runs on each. Azure ML is the emulator."""
+    """The options that choose a backend: every test that takes it runs on each. Azure ML: `workspace`."""
     name = str(request.param)
     if name != "azureml":
         yield ["--backend", name, *(["--image", request.getfixturevalue("image")] if name == "docker" else [])]
         return
-    image, service = request.getfixturevalue("node_image"), request.getfixturevalue("azureml_service")
+    image = workspace.IMAGE if REAL else request.getfixturevalue("node_image")
+    env = workspace.environment() if REAL else request.getfixturevalue("azureml_service").env
     with pytest.MonkeyPatch.context() as patch:
-        for key, value in service.env.items():
+        for key, value in env.items():
             patch.setenv(key, value)
-        yield ["--backend", name, "--image", image]
+        yield workspace.options(image)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.errors import NotFoundError
 from runner.store import Store
+from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -76,7 +77,7 @@ class Api:
 
     def ended(self, name: str, timeout: float = 60) -> Row:
         """Wait for the end; the row as `--json` shows it."""
-        row: Row = self.worker.ask(op="wait", home=str(self.home), name=name, timeout=timeout)
+        row: Row = self.worker.ask(op="wait", home=str(self.home), name=name, timeout=timeout * PATIENCE)
         return row
 
     def row(self, name: str) -> Row:

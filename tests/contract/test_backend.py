@@ -16,10 +16,12 @@ from runner.backends import open_backend, secretfile
 from runner.backends.base import Box, Phase
 from runner.bootstrapper import final_outcome, read_record
 from runner.composer import compose_task
-from runner.model import Limits, Reason, Remote, Step
+from runner.model import Limits, Reason, Step
 from runner.store import Store
 from tests.conftest import eventually
 from tests.contract.helpers import Gate
+from tests.contract.workspace import remote
+from tests.patience import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,7 +49,7 @@ class Bench:
         elsewhere = self.backend.capabilities.remote
         step = Step(
             name="a", argv=("a.py",), image=self.image, inputs=self.gate.inputs, secrets=tuple(secrets or ()),
-            limits=Limits(grace_s=grace), remote=Remote({"image": self.image}) if elsewhere else None,
+            limits=Limits(grace_s=grace), remote=remote(self.image) if elsewhere else None,
         )  # fmt: skip
         artifacts.prepare(box, None if elsewhere else code, {})
         return compose_task(
@@ -58,7 +60,7 @@ class Bench:
 
     def ended(self, handle: Handle, backend: Backend | None = None) -> Observation:
         backend = backend or self.backend
-        end = time.monotonic() + 60
+        end = time.monotonic() + 60 * PATIENCE
         while time.monotonic() < end:
             seen = backend.poll([handle])[handle]
             assert seen is not None

@@ -79,9 +79,7 @@ def test_named_outputs_with_and_without_a_folder(
     )  # fmt: skip
     assert done.code == 0, done.err + done.out
     assert _outputs(cli, "it") == [("table/t.csv", 1), ("the-model/m.bin", 1000)]
-    # What is written beside an output is seen only where the working directory is.
-    beside = ["written outside ./outputs and not kept: results/beside.txt"]
-    assert api.row("it")["warnings"] == ([] if can.remote else beside)
+    assert api.row("it")["warnings"] == ["written outside ./outputs and not kept: results/beside.txt"]
     one = cli("download", "it", "--output", "table", "--to", tmp_path / "t", "--json").json
     assert one["files"] == ["t.csv"]
     assert cli("download", "it", "--output", "nope", "--to", tmp_path / "n").code == 4

@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.emulators.azureml.fixture import Service, azureml_service
 from tests.loopback_registry import registry
+from tests.patience import REAL
 
 __all__ = ["azureml_service"]
 
@@ -27,6 +28,10 @@ def workspace(azureml_service: Service, address: str, python_r: str, tmp_path: P
     """What has to be exported to run on Azure ML, the emulator. Its jobs reach it: a sweep chooses by what its trials
     send to the workspace. The default image is there: with these exports nothing can be had of anywhere else."""
     assert python_r
+    if REAL:
+        pytest.skip(
+            "the samples' images are in a registry of this machine; RUNNER_TEST_WORKSPACE names a real workspace"
+        )
     azureml_service.admin.switch(network="host")
     yield azureml_service.env | {"RUNNER_REGISTRY": address, "DOCKER_CONFIG": str(tmp_path / "no-login")}
     azureml_service.admin.reset()

@@ -22,6 +22,7 @@ from runner.backends.azureml.rest import Answer, envelope, refused, retry_after
 from runner.backends.azureml.target import Target
 from runner.backends.base import Phase
 from runner.errors import BackendError, NotFoundError, SpecError
+from runner.model import Reason
 
 TARGET = Target("s", "g", "w")
 KEYS = frozenset({"k1", "run1"})
@@ -86,7 +87,7 @@ def test_an_end_has_azures_own_words_and_times() -> None:
     assert end is not None
     assert (end.status, end.code, end.message) == ("Failed", "ImagePull", "the image cannot be pulled")
     assert end.elapsed_s == pytest.approx(90)
-    assert not end.preempted
+    assert end.told is None
     assert end.reused is None
 
 
@@ -108,7 +109,7 @@ def test_its_own_measure_of_time_counts_first() -> None:
 def test_a_node_that_was_taken_away(run: dict[str, Any]) -> None:
     end = observation(run).platform
     assert end is not None
-    assert end.preempted
+    assert end.told is Reason.PREEMPTED
 
 
 def test_a_reused_step_names_the_run_that_stands_for_it() -> None:

@@ -149,7 +149,7 @@ notification_setting: {emails: [a@b.c]}
         "settings": {"default_datastore": "azureml:blob", "skip_validation": True},
     }  # fmt: skip
     assert Plan.from_json(made.plan.to_json()) == made.plan
-    assert ("note", "notification_setting is not passed on") in said
+    assert any("notification_setting: is not passed on to Azure ML" in text for _, text in said)
     assert remote_of(made, "first").inputs == {"word": {"value": "hi"}}
     assert "tags" not in remote_of(made, "first").members
 
@@ -475,3 +475,47 @@ def test_a_step_elsewhere_is_neither_canceled_alone_nor_taken_over(home: Path) -
     store.end(row, Outcome(Reason.COMPLETED, 0), attempts=0)
     with pytest.raises(CapabilityError, match="submit it again"):
         resumed(store, store.get(row.name), None, {})
+
+
+SHOWN = "display_name: Churn, weekly\ncompute: c\n"
+
+
+def test_people_see_the_display_name_of_the_file_unless_the_run_is_given_one(prepared: Callable[..., Prepared]) -> None:
+    text = "type: command\ncommand: echo\nenvironment: azureml:e@latest\n" + SHOWN
+    assert remote_of(prepared(text)).members["display_name"] == "Churn, weekly"
+    assert "display_name" not in remote_of(prepared(text, name="mine")).members
+    pipeline = "type: pipeline\njobs: {a: {type: command, command: echo, environment: azureml:e@latest}}\n" + SHOWN
+    plan, named = prepared(pipeline).plan, prepared(pipeline, name="mine").plan
+    assert plan is not None
+    assert named is not None
+    assert (plan.native.get("display_name"), named.native.get("display_name")) == ("Churn, weekly", None)
+
+
+def test_what_goes_nowhere_is_said_wherever_it_stands(
+    prepared: Callable[..., Prepared], said: list[tuple[str, str]], work: Path
+) -> None:
+    (work / "inner.yml").write_text(
+        "type: pipeline\njobs:\n  b: {type: command, command: echo, environment: {image: x, name: n, tags: {a: b}}}\n"
+    )
+    prepared(
+        "type: pipeline\njobs:\n  a: {type: pipeline, component: ./inner.yml, comment: c, tags: {a: b}}\n  c:\n"
+        "    type: command\n    command: echo ${{inputs.x}}\n    environment: {image: x}\n"
+        "    inputs: {x: {type: uri_file, path: azureml:d:1, path_on_compute: /d}}\n"
+    )
+    lost = [
+        text.partition(": is not passed on")[0].partition("  ")[2] for _, text in said if "is not passed on" in text
+    ]
+    assert sorted(lost) == [
+        "jobs.a.comment", "jobs.a.tags", "jobs.b.environment.name", "jobs.b.environment.tags",
+        "jobs.c.inputs.x.path_on_compute",
+    ]  # fmt: skip
+
+
+def test_how_a_step_wants_what_another_writes_is_passed_on(prepared: Callable[..., Prepared]) -> None:
+    found = prepared(
+        "type: pipeline\njobs:\n  a: {type: command, command: echo, environment: {image: x}, outputs: {o: {}}}\n"
+        "  b:\n    type: command\n    component: {type: command, command: 'echo ${{inputs.x}}', environment: {image: x},"
+        " inputs: {x: {type: uri_folder}}}\n"
+        "    inputs: {x: {path: '${{parent.jobs.a.outputs.o}}', mode: download}}\n"
+    )
+    assert remote_of(found, "b").inputs["x"] == {"type": "uri_folder", "mode": "download"}

@@ -178,15 +178,23 @@ def platform(status: str, **facts: Any) -> Observation:
         ("A3", platform("Failed"), FAILED, CANCEL, ("NonZeroExit", 3)),
         ("A3", platform("Failed"), RECORDED_CANCEL, CANCEL, ("Canceled", 143)),
         ("A3", platform("Failed"), RECORDED_CANCEL, NOBODY, ("Interrupted", 125)),
-        ("A3", platform("Failed", preempted=True), FAILED, NOBODY, ("NonZeroExit", 3)),
+        ("A3", platform("Failed", told=Reason.PREEMPTED), FAILED, NOBODY, ("NonZeroExit", 3)),
         ("A4", platform("Failed"), None, NOBODY, ("PlatformError", 125)),
         ("A4", platform("Failed"), DONE, NOBODY, ("PlatformError", 125)),
         ("A4", platform("SomethingNew"), None, NOBODY, ("PlatformError", 125)),
+        ("E1", platform("Failed", told=Reason.START_FAILED), None, NOBODY, ("StartFailed", 125)),
+        ("E2", platform("Failed", told=Reason.IMAGE_UNAVAILABLE), None, NOBODY, ("ImageUnavailable", 125)),
+        ("E2", platform("Failed", told=Reason.IMAGE_UNAVAILABLE), None, CANCEL, ("Canceled", 143)),
+        ("E4", platform("Failed", told=Reason.OUT_OF_MEMORY), None, NOBODY, ("OutOfMemory", 137)),
+        ("A3", platform("Failed", told=Reason.OUT_OF_MEMORY), FAILED, NOBODY, ("NonZeroExit", 3)),
+        ("A6", platform("Failed", told=Reason.TIMEOUT), None, NOBODY, ("Timeout", 124)),
+        ("A6", platform("Canceled", told=Reason.TIMEOUT), None, NOBODY, ("Timeout", 124)),
+        ("A5", platform("Canceled", told=Reason.TIMEOUT), None, CANCEL, ("Canceled", 143)),
         ("A5", platform("Canceled"), None, CANCEL, ("Canceled", 143)),
         ("A5", platform("Canceled"), DONE, CANCEL, ("Canceled", 143)),
         ("A5", platform("Canceled"), RECORDED_CANCEL, CANCEL, ("Canceled", 143)),
         ("A5", platform("Failed"), None, CANCEL, ("Canceled", 143)),
-        ("A5", platform("Canceled", preempted=True), None, CANCEL, ("Canceled", 143)),
+        ("A5", platform("Canceled", told=Reason.PREEMPTED), None, CANCEL, ("Canceled", 143)),
         ("A5", platform("Canceled", elapsed_s=99), None, Intent("ada", None, 60), ("Canceled", 143)),
         ("10", platform("Canceled"), FAILED, CANCEL, ("NonZeroExit", 3)),
         ("A6", platform("Canceled", elapsed_s=60), None, LIMITED, ("Timeout", 124)),
@@ -197,9 +205,9 @@ def platform(status: str, **facts: Any) -> Observation:
         ("A7", platform("Canceled", elapsed_s=1e9), None, NOBODY, ("CanceledExternally", 143)),
         ("A7", platform("Canceled"), RECORDED_CANCEL, NOBODY, ("CanceledExternally", 143)),
         ("A7", platform("Canceled"), DONE, NOBODY, ("CanceledExternally", 143)),
-        ("A9", platform("Failed", preempted=True), None, NOBODY, ("Preempted", 125)),
-        ("A9", platform("Failed", preempted=True), RECORDED_CANCEL, NOBODY, ("Preempted", 125)),
-        ("A9", platform("Canceled", preempted=True), None, LIMITED, ("Preempted", 125)),
+        ("A9", platform("Failed", told=Reason.PREEMPTED), None, NOBODY, ("Preempted", 125)),
+        ("A9", platform("Failed", told=Reason.PREEMPTED), RECORDED_CANCEL, NOBODY, ("Preempted", 125)),
+        ("A9", platform("Canceled", told=Reason.PREEMPTED), None, LIMITED, ("Preempted", 125)),
     ],
 )
 def test_an_end_elsewhere(
@@ -220,14 +228,20 @@ def test_the_words_of_the_service_are_passed_on() -> None:
 
 
 @given(
-    status=st.sampled_from(["Completed", "Failed", "Canceled", "Odd"]), preempted=st.booleans(),
+    status=st.sampled_from(["Completed", "Failed", "Canceled", "Odd"]), told=st.sampled_from([None, *Reason]),
     recorded=st.sampled_from([None, DONE, FAILED, RECORDED_CANCEL]), bootstrapped=st.booleans(),
     intent=st.sampled_from([NOBODY, CANCEL, LIMIT, LIMITED]), reused=st.sampled_from([None, "x"]),
 )  # fmt: skip
 def test_success_elsewhere_needs_both_words(
-    status: str, *, preempted: bool, recorded: Outcome | None, bootstrapped: bool, intent: Intent, reused: str | None
+    status: str,
+    *,
+    told: Reason | None,
+    recorded: Outcome | None,
+    bootstrapped: bool,
+    intent: Intent,
+    reused: str | None,
 ) -> None:
-    found = judge(platform(status, preempted=preempted, bootstrapped=bootstrapped, reused=reused), recorded, intent)
+    found = judge(platform(status, told=told, bootstrapped=bootstrapped, reused=reused), recorded, intent)
     if found.status is Status.COMPLETED:
         assert status == "Completed"
         assert recorded is DONE or (recorded is None and (reused or not bootstrapped))

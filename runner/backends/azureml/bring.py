@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from runner.backends.azureml.outputs import Left, keep_record
+from runner.backends.base import LEFT
 from runner.errors import BackendError, RunnerError, UnavailableError
 
 if TYPE_CHECKING:
@@ -16,26 +17,28 @@ if TYPE_CHECKING:
     from runner.backends.base import Task
 
 
-def bring(outputs: Outputs, tail: Tail, task: Task, run: str, reused: str | None) -> tuple[str, ...]:
+def bring(
+    outputs: Outputs, tail: Tail, task: Task, run: str, reused: str | None, *, whatever: bool = False
+) -> tuple[str, ...]:
     """Everything into the task's box and log; warnings of what could not be had. May be done again.
 
     Args:
         run: its id in the run history. reused: of the run that stands for it, since the step itself did not run: what there
-            is of it is that one's.
+            is of it is that one's. whatever: take what can be had, and leave the rest there with a warning.
 
     Raises:
-        UnavailableError: not now. OSError: the disk cannot be written.
+        UnavailableError: not now, unless `whatever`. OSError: the disk cannot be written.
     """
     if reused:
         tail.run, tail.any_key = reused, True
     warnings: list[str] = []
     left = Left(reused or run)
-    with _told("the log is not complete", warnings):
+    with _told("the log is not complete", warnings, whatever=whatever):
         tail.pull(last=True)
-    with _told("what the script left was not brought", warnings):
+    with _told(f"{LEFT} (fetch them with: runner download)", warnings, whatever=whatever):
         left = outputs.left(run, list(task.outputs), artifacts_of=reused)
         warnings += outputs.bring(left, task.box)
-    with _told("the record was not brought", warnings):
+    with _told("the record was not brought", warnings, whatever=whatever):
         record = outputs.record(left) or tail.record
         if record is not None:
             # A launcher that could not be told its key has written the run's id.
@@ -45,12 +48,14 @@ def bring(outputs: Outputs, tail: Tail, task: Task, run: str, reused: str | None
 
 
 @contextmanager
-def _told(what: str, warnings: list[str]) -> Iterator[None]:
+def _told(what: str, warnings: list[str], *, whatever: bool) -> Iterator[None]:
     """What the service refuses for good becomes a warning; what may be had later (a sign-in that ran out) is waited for."""
     try:
         yield
-    except UnavailableError:
-        raise
+    except UnavailableError as error:
+        if not whatever:
+            raise
+        warnings.append(f"{what}: {error.message}")
     except RunnerError as error:
         if isinstance(error, BackendError) and error.code == 401:
             raise unavailable(error) from None

@@ -30,7 +30,9 @@ LATER_S = 30.0
 _DATA = {"type": "uri_folder"}
 _DETERMINISTIC = "is_deterministic"
 """Among the members of a step whose results may not be taken again; only a component has a place for it."""
-_NOT_IN_NODES = ("display_name", "name", "tags", "experiment_name", "description")
+_NOT_IN_NODES = ("name", "experiment_name", "description")
+_TOLD = ("display_name", "description", "tags")
+"""What people see with a job."""
 
 
 def document(task: Task) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def document(task: Task) -> dict[str, Any]:
         body = _sweep_job(task.whole.members[0], folders)
     else:
         body = _pipeline(task.whole, folders)
-    return _filled({**body, "name": job_name(task.key), **_named(task), "tags": _tags(task, body.get("tags"))})
+    return _filled({**_named(task), **body, "name": job_name(task.key), "tags": _tags(task, body.get("tags"))})
 
 
 def node_names(whole: Whole) -> dict[str, str]:
@@ -158,7 +160,8 @@ def _foreign(task: Task) -> dict[str, Any]:
     assert task.remote is not None  # noqa: S101 - the caller looked
     body = dict(task.remote.foreign or {})
     inputs = {**body.get("inputs", {}), **_inputs(task, {}, {})}
-    told = {name: task.remote.members[name] for name in ("description", "tags") if name in task.remote.members}
+    told = {name: task.remote.members[name] for name in _TOLD if name in task.remote.members}
+    body.pop("display_name", None)  # as the job has it, unless the run was given a name
     return {**body, **told, "inputs": inputs, "outputs": {**body.get("outputs", {}), **_outputs(task)}}
 
 
@@ -206,6 +209,7 @@ def _node(
         body = _foreign(task)
     elif member.sweep is not None:
         body = _sweep_node(member, member.sweep, folders, types)
+        members.pop(_DETERMINISTIC, None)
     else:
         deterministic = members.pop(_DETERMINISTIC, True)
         reusable = deterministic and not whole.force_rerun
@@ -213,7 +217,7 @@ def _node(
         component = _component(task, given.command, folders, types)
         body = {
             "type": "command",
-            "component": component if deterministic else {**component, _DETERMINISTIC: False},
+            "component": component,
             "environment_variables": dict(given.variables),
             "limits": _limits(task),
         }
@@ -224,7 +228,7 @@ def _node(
         name: f"${{{{parent.outputs.{taken[member.name, name]}}}}}" if (member.name, name) in taken else entry
         for name, entry in {**body.get("outputs", {}), **_outputs(task)}.items()
     }
-    return _filled({key: value for key, value in node.items() if key not in _NOT_IN_NODES or key == "display_name"})
+    return _filled({key: value for key, value in node.items() if key not in _NOT_IN_NODES})
 
 
 def _types(member: Member, whole: Whole) -> dict[str, str]:
@@ -246,6 +250,7 @@ def _component(task: Task, text: str, folders: Mapping[Path | None, Path], types
         "environment": _environment(task),
         "inputs": {name: {"type": kind} for name, kind in types.items()},
         "outputs": {name: {"type": entry["type"]} for name, entry in _outputs(task).items()},
+        **{name: value for name, value in _members(task).items() if name in {_DETERMINISTIC, "description"}},
     })  # fmt: skip
 
 

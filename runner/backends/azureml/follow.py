@@ -1,7 +1,8 @@
 """Follows the tasks of one backend in the background, so that who asks for their state never waits for the network.
 
-One thread asks for the states of all of them in one question, about every second; a few more read logs on, and bring what an
-ended task left. Only when that is here is the task said to have ended.
+One thread asks for the states of all of them in one question, about every second; one says which logs are to be read on. The
+reading is done by threads of their own, and so is the bringing of what an ended task left: neither a slow answer about
+states nor a long download holds up a line of a log. Only when all of it is here is a task said to have ended.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from runner.backends.base import Observation, Phase
 from runner.errors import NotFoundError, RunnerError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from concurrent.futures import Future
 
     from runner.backends.azureml.blobs import Datastores
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from runner.backends.azureml.service import Json, Service
     from runner.backends.base import Handle, Task
 
-_THREADS = 8
+_READERS, _BRINGERS = 8, 4
 _EVERY_S = 1.0
 _LOG_S = (0.4, 1.0)
 """How often a log is looked at that has something new, and one that has not."""
@@ -40,6 +41,8 @@ _QUEUED_S = (1.0, 5.0)
 """How often a task is asked for that waits, at first and at last."""
 _BROKEN_S = (1.0, 10.0)
 _PATIENCE_S = 5.0
+_GIVEN_UP_S = 15 * 60.0
+"""For so long the storage of a job that has ended may fail while the service answers; then what it holds is left there."""
 _FORGOTTEN_S = 60.0
 """A job may be accepted for so long before the run history knows of it."""
 
@@ -58,8 +61,10 @@ class Follower:
     _watched: dict[Handle, Watched] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _round: threading.Event = field(default_factory=threading.Event)
-    _threads: ThreadPoolExecutor | None = None
-    _thread: threading.Thread | None = None
+    _talk: threading.Event = field(default_factory=threading.Event)
+    _readers: ThreadPoolExecutor | None = None
+    _bringers: ThreadPoolExecutor | None = None
+    _threads: tuple[threading.Thread, ...] = ()
     _version: int = 0
     _closed: bool = False
 
@@ -74,11 +79,17 @@ class Follower:
             self._watched[handle] = Watched(
                 task, tail, time.monotonic(), seen or Observation(Phase.QUEUED), guessed=seen is None and not submitted
             )
-            if self._thread is None:
-                self._threads = ThreadPoolExecutor(_THREADS, "azureml")
-                self._thread = threading.Thread(target=self._run, name="azureml", daemon=True)
-                self._thread.start()
+            if not self._threads:
+                self._start()
         self._round.set()
+
+    def _start(self) -> None:
+        self._readers = ThreadPoolExecutor(_READERS, "azureml-logs")
+        self._bringers = ThreadPoolExecutor(_BRINGERS, "azureml-ends")
+        loops = {"azureml-states": self._follow_states, "azureml-talk": self._follow_logs}
+        self._threads = tuple(threading.Thread(target=run, name=name, daemon=True) for name, run in loops.items())
+        for thread in self._threads:
+            thread.start()
 
     def forget(self, handle: Handle) -> None:
         """Follow it no more."""
@@ -139,20 +150,21 @@ class Follower:
             self._closed = True
             self._changed.notify_all()
         self._round.set()
-        if self._thread is not None:
-            self._thread.join(30)
-        if self._threads is not None:
-            self._threads.shutdown(wait=True, cancel_futures=True)
+        self._talk.set()
+        for thread in self._threads:
+            thread.join(30)
+        for pool in (self._readers, self._bringers):
+            if pool is not None:
+                pool.shutdown(wait=True, cancel_futures=True)
 
-    # -- the thread -----------------------------------------------------------------------------------------------
+    # -- the two threads ------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _follow_states(self) -> None:
         broken, due = _BROKEN_S[0], 0.0
         while not self._closed:
             hurried = self._round.is_set()
             self._round.clear()
-            with self._changed:
-                live = {handle: one for handle, one in self._watched.items() if not one.settled}
+            live = self._live()
             if live and (hurried or time.monotonic() >= due):
                 if self._asked(live):
                     broken, pause = _BROKEN_S[0], self._pause(live)
@@ -160,9 +172,19 @@ class Follower:
                     broken, pause = min(broken * 2, _BROKEN_S[1]), broken
                 due = time.monotonic() + pause
                 self._tell()
-            talking = self._look_at_logs(live.values())
-            left = max(0.0, due - time.monotonic()) if live else _QUEUED_S[1]
-            self._round.wait(min(left, _LOG_S[0]) if talking else left)
+                self._talk.set()
+            self._round.wait(max(0.0, due - time.monotonic()) if live else _QUEUED_S[1])
+
+    def _follow_logs(self) -> None:
+        talks = False
+        while not self._closed:
+            self._talk.wait(_LOG_S[0] if talks else None)
+            self._talk.clear()  # before the look: what is told from now on is another turn's
+            talks = self._look_at_logs()
+
+    def _live(self) -> dict[Handle, Watched]:
+        with self._changed:
+            return {handle: one for handle, one in self._watched.items() if not one.settled}
 
     def _asked(self, live: Mapping[Handle, Watched]) -> bool:
         """Ask for all states; whether there was an answer, else `problem` says why not."""
@@ -178,15 +200,18 @@ class Follower:
         self.problem = None
         return True
 
-    def _look_at_logs(self, live: Iterable[Watched]) -> bool:
+    def _look_at_logs(self) -> bool:
         """Have those logs read on for which it is time; whether there are any that grow."""
-        talking = [one for one in live if one.seen is not None and one.seen.phase in _TALKING]
-        now = time.monotonic()
-        for one in talking:
-            if now - one.read >= _LOG_S[not one.news] and (one.reading is None or one.reading.done()):
-                one.read = now
-                one.reading = self._pool().submit(self._read, one)
-        return bool(talking)
+        now, talks = time.monotonic(), False
+        with self._changed:  # so that none is begun once its end is being brought
+            for one in self._watched.values():
+                if self._closed or one.bringing is not None or one.seen is None or one.seen.phase not in _TALKING:
+                    continue
+                talks = True
+                if now - one.read >= _LOG_S[not one.news] and (one.reading is None or one.reading.done()):
+                    assert self._readers is not None  # noqa: S101 - made with the first task
+                    one.read, one.reading = now, self._readers.submit(self._read, one)
+        return talks
 
     def _pause(self, live: Mapping[Handle, Watched]) -> float:
         """Seconds until the next round: what waits long is asked for less often."""
@@ -247,12 +272,9 @@ class Follower:
 
     # -- what the other threads do --------------------------------------------------------------------------------
 
-    def _pool(self) -> ThreadPoolExecutor:
-        assert self._threads is not None  # noqa: S101 - made with the first task
-        return self._threads
-
     def _submit(self, handle: Handle, one: Watched) -> Future[tuple[str, ...]]:
-        future = self._pool().submit(self._bring, handle, one)
+        assert self._bringers is not None  # noqa: S101 - made with the first task
+        future = self._bringers.submit(self._bring, handle, one)
         future.add_done_callback(lambda _: self._tell())
         return future
 
@@ -281,4 +303,17 @@ class Follower:
         if one.seen is None or one.seen.phase is not Phase.ENDED:
             one.seen = self.states([handle]).get(handle, one.seen)
         reused = one.seen.platform.reused if one.seen and one.seen.platform else None
-        return bring(self.outputs, one.tail, one.task, run_of(handle), reused)
+        try:
+            return bring(self.outputs, one.tail, one.task, run_of(handle), reused)
+        except UnavailableError:
+            if not self._given_up(handle, one):
+                raise
+        return bring(self.outputs, one.tail, one.task, run_of(handle), reused, whatever=True)
+
+    def _given_up(self, handle: Handle, one: Watched) -> bool:
+        """Whether the storage alone has failed for too long. Where nobody answers at all, it is we who are cut off."""
+        if not self.states([handle], patience_s=_PATIENCE_S):
+            return False
+        now = time.monotonic()
+        one.failing = now if one.failing is None else one.failing
+        return now - one.failing >= _GIVEN_UP_S

@@ -6,6 +6,7 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from runner.backends.azureml.causes import cause, may_pass
 from runner.backends.base import Observation, Phase, PlatformEnd
 from runner.errors import UsageError
 
@@ -63,15 +64,15 @@ def _end(status: str, run: Mapping[str, Any]) -> PlatformEnd:
     errors = list(_errors(run.get("error")))
     code = next((code for code, _ in reversed(errors) if code), None)
     message = next((text for _, text in errors if text), None)
-    words = " ".join([*(word for pair in errors for word in pair), str(run.get("cancelationReason") or "")])
+    told = [*errors, ("", str(run.get("cancelationReason") or ""))]
     properties = run.get("properties") or {}
     reused = str(properties.get("azureml.isreused") or "").lower() == "true"
     return PlatformEnd(
         status=status,
         code=code,
         message=message or (str(run["cancelationReason"]) if run.get("cancelationReason") else None),
-        preempted=status != "Completed"
-        and re.search(r"preempt|low.?priority.*evict", words, re.IGNORECASE) is not None,
+        told=None if status == "Completed" else cause(told),
+        retryable=may_pass(told),
         elapsed_s=_elapsed(run),
         reused=str(properties.get("azureml.reusedrunid") or "") or None if reused else None,
     )

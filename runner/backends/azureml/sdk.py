@@ -16,10 +16,11 @@ import time
 import warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from runner.backends.azureml import snapshot
 from runner.backends.azureml.credential import Tokens
+from runner.backends.azureml.uploads import Bars
 from runner.errors import (
     BackendError,
     CapabilityError,
@@ -95,9 +96,9 @@ def submit(target: Target, document: Mapping[str, Any], task: Task, auth: Auth) 
         tokens.get()  # here, where a way to sign in that asks somebody may still say so
         if document["type"] == "pipeline":
             tokens.get(_PIPELINES)
-        with _one_at_a_time, _quiet():
+        with _one_at_a_time, _quiet(Bars(task.box.root)):
             snapshot.make(task)
-            _create(_client(target, tokens), _loaded(document), task)
+            _create(_client(target, tokens, bars=True), _loaded(document), task)
     finally:
         tokens.close()
 
@@ -169,10 +170,10 @@ def _yaml(document: Mapping[str, Any]) -> str:
     return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _client(target: Target, tokens: Tokens) -> Any:
+def _client(target: Target, tokens: Tokens, *, bars: bool = False) -> Any:
     return _imported().MLClient(
         Credential(tokens), target.subscription, target.resource_group, target.workspace,
-        show_progress=False, enable_telemetry=False, **_RETRIES,
+        show_progress=bars, enable_telemetry=False, **_RETRIES,
     )  # fmt: skip
 
 
@@ -197,8 +198,10 @@ def _there(client: Any, name: str, key: str) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet(bars: TextIO | None = None) -> Iterator[None]:
     """Nothing of azure-ai-ml on our streams, and nothing of the current folder's git repository in the job.
+
+    bars: where it may draw how far its uploads have come.
 
     It writes there as it likes, by handlers of its own and by print; and the git that it starts reads GIT_DIR.
     """
@@ -207,7 +210,7 @@ def _quiet() -> Iterator[None]:
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(bars or StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 FOLDER = ".runner"
 _BROUGHT = (
-    "bootstrap.py", "launch.py", "launch.sh", "forward.py", "logged.py", "workspace.py", "vault.py", "rest.py", "profile.R",
-    "python/runner_plots.py",
+    "bootstrap.py", "launch.py", "launch.sh", "beside.py", "forward.py", "logged.py", "workspace.py", "vault.py", "rest.py",
+    "profile.R", "python/runner_plots.py",
 )  # fmt: skip
 _IGNORE_FILES = (".amlignore", ".gitignore")
 _RESTORE = "restore.sh"

@@ -31,6 +31,8 @@ _LINE_MOST = 256 << 10
 """A record is much shorter; what is longer is the script's."""
 _PART = 4 << 20
 _PULL_MOST = 64 << 20
+_OTHERS = 16
+"""Files of other processes that are read on in one turn, in rotation; that of the first is read in every one."""
 _LOOK_S = 5.0
 """How often it is looked for further files once there is one: those of other instances begin when these do."""
 _PATIENCE_S = 5.0
@@ -74,6 +76,7 @@ class Tail:
     _files: dict[str, str] = field(default_factory=dict)
     _offsets: dict[str, int] = field(default_factory=dict)
     _looked: float = 0.0
+    _next: int = 0
     _restored: bool = False
 
     def pull(self, *, last: bool = False) -> bool:
@@ -85,8 +88,17 @@ class Tail:
         self._restore()
         if last or not self._files or time.monotonic() - self._looked > _LOOK_S:
             self._look()
-        news = [self._follow(name, last=last) for name in wanted(self._files)]
+        news = [self._follow(name, last=last) for name in (wanted(self._files) if last else self._turn())]
         return any(news)
+
+    def _turn(self) -> list[str]:
+        """The files to read on now: that of the first process, and the next few of the others."""
+        first, *others = wanted(self._files) or [""]
+        if not first:
+            return []
+        begin = self._next % max(1, len(others))
+        self._next = begin + _OTHERS
+        return [first, *(others[begin:] + others[:begin])[:_OTHERS]]
 
     def _look(self) -> None:
         """Ask which files there are. Addresses that are known stay, until they are refused."""
@@ -112,7 +124,7 @@ class Tail:
             if used:
                 self._write(text if _primary(name) else _named(name, text), name, offset + used)
             taken += used
-            if ended or not used or (taken >= _PULL_MOST and not last):
+            if ended or not used or (taken >= (_PULL_MOST if _primary(name) else _PART) and not last):
                 return taken > 0
 
     def _read(self, name: str, offset: int) -> bytes:

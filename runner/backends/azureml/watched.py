@@ -34,6 +34,8 @@ class Watched:
     read: float = 0.0
     """When that look began."""
     bringing: Future[tuple[str, ...]] | None = None
+    failing: float | None = None
+    """Since when what it left cannot be had, though the service answers."""
 
     @property
     def settled(self) -> bool:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from runner.spec.job.source import Source
     from runner.spec.yamldoc import KeyPath
 
-NATIVE = ("distribution", "identity", "services", "queue_settings", "job_tier", "priority", "properties", "comment")
+NATIVE = ("distribution", "identity", "services", "queue_settings", "properties", "comment")
+_QUEUE = ("job_tier", "priority")
 
 
 def inputs_declared(source: Source, path: KeyPath, data: dict[str, Any]) -> dict[str, Input]:
@@ -121,9 +122,17 @@ def command(
 
 def _native(data: dict[str, Any]) -> dict[str, Any]:
     found = pick(data, NATIVE)
+    if queue := {**pick(data, _QUEUE), **(found.get("queue_settings") or {})}:
+        found["queue_settings"] = queue
     if rest := native(data.get("resources")):
         found["resources"] = rest
     return found
+
+
+def _over(before: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A component's members with those of the step that uses it: of `resources` each by itself, as the limits are."""
+    both = {**before.get("resources", {}), **own.get("resources", {})}
+    return {**before, **own, **({"resources": both} if both else {})}
 
 
 def _args(source: Source, path: KeyPath, args: Any) -> tuple[str, ...]:
@@ -183,7 +192,7 @@ def overridden(source: Source, path: KeyPath, data: dict[str, Any], inner: Comma
             source.wrong(
                 (*path, key), f"{key} is the component's", "leave it out, or write the step without `component:`"
             )
-    return replace(made, limits=_merged(inner, own_limits), native={**made.native, **_native(data)})
+    return replace(made, limits=_merged(inner, own_limits), native=_over(made.native, _native(data)))
 
 
 def _merged(inner: Command, own: Any) -> Any:

@@ -217,6 +217,10 @@ def _foreign(kind: str, base: Mapping[str, Member], suffix: str) -> Record:
     )
 
 
+def _lost(members: Mapping[str, Member], *names: str) -> dict[str, Member]:
+    return {name: replace(members[name], lost=True) for name in names}
+
+
 def _type(kind: str) -> dict[str, Member]:
     return {"type": Member(words(kind), f"{kind}.")}
 
@@ -248,6 +252,7 @@ NODES: dict[str, Record] = {
         "sweep_node",
         {
             **NODE,
+            **_lost(NODE, "identity", "services"),
             **IO,
             **_SWEEP,
             **_type("sweep"),
@@ -262,7 +267,8 @@ NODES: dict[str, Record] = {
 _NODE = Pick(_node, tuple(f"{kind}_node" if kind not in FOREIGN else f"{kind}_step" for kind in KINDS))
 _GRAPH = {"jobs": Member(MapOf(_NODE), _JOBS), "settings": Member(SETTINGS, "Of the pipeline.")}
 _NESTED = {
-    **NODE, **IO, **_type("pipeline"), "component": _COMPONENT, "settings": Member(SETTINGS, "Of the pipeline."),
+    **NODE, **_lost(NODE, "identity", "services", "tags", "properties", "comment", "description", "compute"), **IO,
+    **_type("pipeline"), "component": _COMPONENT, "settings": Member(SETTINGS, "Of the pipeline."),
 }  # fmt: skip
 NODES["pipeline"] = Record("pipeline_node", _NESTED, "a pipeline step", required=("component",), open=True)
 COMMAND_OF_COMPONENT = replace(NODES["command"], open=True)
@@ -277,7 +283,8 @@ JOBS: dict[str, Record] = {
                       "a command job"),
     "pipeline": Record("pipeline_job", {**JOB, **IO, **_GRAPH, **_type("pipeline"), "component": _COMPONENT,
                                         "is_deterministic": ASSET["is_deterministic"]}, "a pipeline job"),
-    "sweep": Record("sweep_job", {**JOB, **IO, **_SWEEP, **_type("sweep"), "trial": Member(TRIAL, "What is run.")},
+    "sweep": Record("sweep_job", {**JOB, **_lost(JOB, "services"), **IO, **_SWEEP, **_type("sweep"),
+                                  "trial": Member(TRIAL, "What is run.")},
                     "a sweep job", required=_SWEEP_NEEDS),
     **{kind: _foreign(kind, JOB, "job") for kind in FOREIGN[:7]},
 }  # fmt: skip

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 _HINT = "--set inputs.{}=VALUE"
 _NATIVE = (
-    "$schema", "properties", "identity", "services", "settings", "queue_settings", "notification_setting",
-    "parent_job_name",
+    "$schema", "properties", "identity", "services", "settings", "queue_settings",
 )  # fmt: skip
 
 
@@ -53,7 +52,8 @@ def load_job(
         made = _JOBS.get(kind, _foreign)(reader, source, data)
     made = _described(source, replace(made, file=file), data, name, component=component)
     problems = sorted(reader.findings.finish(), key=lambda one: (one.where.file != document.file, one.where.line or 0))
-    return replace(made, problems=tuple(problems), warnings=tuple(reader.findings.warnings))
+    found = reader.findings
+    return replace(made, problems=tuple(problems), warnings=tuple(found.warnings), unsent=tuple(found.unsent))
 
 
 def _kind(document: Document) -> tuple[str, bool]:

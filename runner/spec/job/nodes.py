@@ -11,7 +11,7 @@ from runner.spec.job import values
 from runner.spec.job.commands import command, inputs_declared, inputs_given, outputs, overridden
 from runner.spec.job.kinds import ANY_NODE, COMMAND_OF_COMPONENT, FOREIGN, KINDS, NODES, node_kind
 from runner.spec.job.shapes import meant
-from runner.spec.job.source import stripped
+from runner.spec.job.source import pick, stripped
 from runner.spec.job.sweeps import sweep
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from runner.spec.yamldoc import KeyPath
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
+_OF_SWEEP = ("resources", "queue_settings", "properties", "comment")
+"""Members of a sweep step that are its trial's too."""
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ def read_node(reader: Reader, source: Source, path: KeyPath, data: Any, pipeline
     draft = _read(reader, source, path, data, kind)
     if draft is None:
         return None
+    draft.component = _told(draft.component, data)
     draft.outputs = _settings(source, path, data, draft, pipeline)
     if draft.loose and isinstance(draft.component, Command):
         draft.component = replace(draft.component, outputs=draft.outputs)
@@ -104,6 +107,16 @@ def _read(reader: Reader, source: Source, path: KeyPath, data: dict[str, Any], k
     elif isinstance(component, Foreign) and component.kind in FOREIGN:
         source.cannot(component.kind, path)
     return Draft(name, path, component, given, {}, loose=False)
+
+
+def _told(component: Component, data: Mapping[str, Any]) -> Component:
+    """With what the step says of itself to people, which a component file says of itself alone."""
+    told = pick(dict(data), ("description", "tags"))
+    if not told or not isinstance(component, Command | Sweep):
+        return component
+    if isinstance(component, Sweep):
+        return replace(component, trial=replace(component.trial, native={**component.trial.native, **told}))
+    return replace(component, native={**component.native, **told})
 
 
 def _kind(component: Component) -> str:
@@ -156,7 +169,7 @@ def _sweep(reader: Reader, source: Source, path: KeyPath, data: dict[str, Any]) 
         for key in space:
             if key not in inner.inputs:
                 source.wrong((*path, "search_space", key), f"the trial has no input {key!r}", *meant(key, inner.inputs))
-    inner = overridden(source, path, {"resources": data.get("resources")}, inner)
+    inner = overridden(source, path, pick(data, _OF_SWEEP), inner)
     return Draft(name, path, sweep(source, path, data, inner), given, {}, loose=loose)
 
 

@@ -27,6 +27,7 @@ class Fate(StrEnum):
     DIFFERS = "runs, with a difference"
     REFUSED = "refused"
     AZURE_ONLY = "passed on to Azure ML only"
+    NOWHERE = "no effect"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,10 @@ def _refused(title: str, reason: str, way_out: str = AZURE) -> Row:
 
 def _passed(title: str, what: str) -> Row:
     return Row(title, Fate.AZURE_ONLY, what)
+
+
+def _unsent(title: str, why: str = "said when it is submitted") -> Row:
+    return Row(title, Fate.NOWHERE, why)
 
 
 _ROWS: dict[str, Row] = {
@@ -140,7 +145,20 @@ _ROWS: dict[str, Row] = {
     "identity": _passed("`identity`", "the script runs as you; it gets no token"),
     "services": _passed("`services` (ssh, Jupyter, VS Code, TensorBoard)", "not started; the script runs without them"),
     "queue_settings": _passed("`queue_settings`, `job_tier`, `priority`", "no effect here"),
-    "properties": _passed("`properties`, `comment`, `notification_setting`, `parent_job_name`", "no effect here"),
+    "properties": _passed("`properties`, `comment`, and `tags` of a step", "no effect here"),
+    "told": _runs(
+        "`display_name`, `description`, `tags`, `experiment_name` of the job", "as `list` and `show` have them"
+    ),
+    "unsent": _unsent(
+        "`notification_setting`, `parent_job_name`, `intellectual_property`; `path_on_compute` of an input; `name`, "
+        "`version`, `tags` … of an inline environment; `services` of a sweep, `identity` of a sweep step; of a step that is "
+        "a pipeline all but inputs, outputs and `display_name`"
+    ),
+    "component.about": _unsent(
+        "of a component file what describes it (`name`, `version`, `display_name`, `description`, `tags`, those of its "
+        "inputs and outputs)",
+        "a step's component is anonymous there",
+    ),
     # data
     "inputs.literal": _runs(
         "literal inputs; defaults, `optional`, `min`, `max`, `enum`", "kept as written: 1.10 stays 1.10"
@@ -150,7 +168,7 @@ _ROWS: dict[str, Row] = {
         "`mode` of inputs",
         "always a path: read-only, or for rw_mount writable unless it was fetched; direct and eval_* likewise",
     ),
-    "inputs.native": _passed("`datastore`, `path_on_compute` of an input", "no effect here"),
+    "inputs.native": _passed("`datastore` of an input of this machine: where it is uploaded", "no effect here"),
     "outputs": _runs(
         "outputs with `type`, `mode`, `path`, `name`, `version`", "kept with the run, and copied to `path`"
     ),
@@ -196,7 +214,7 @@ def page() -> str:
     ]
     for key, row in ROWS.items():
         there = "refused" if row.fate is Fate.REFUSED and key not in PASSED else "passed on"
-        there = "runs" if row.fate is Fate.RUNS else there
+        there = {Fate.RUNS: "runs", Fate.NOWHERE: "not passed on"}.get(row.fate, there)
         rest = f"{row.reason} → {row.way_out}" if row.way_out else row.reason
         lines.append(f"| {row.title} | {row.fate} | {there} | {rest} |")
     return "\n".join(lines) + "\n"

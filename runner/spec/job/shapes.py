@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from runner.spec.yamldoc import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runner.spec.yamldoc import KeyPath
 
@@ -182,10 +182,11 @@ class MapOf:
 
 @dataclass(frozen=True)
 class Member:
-    """One member of a Record. text: what editors show."""
+    """One member of a Record. text: what editors show. lost: nothing of it is sent to Azure ML."""
 
     shape: Shape
     text: str
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -304,6 +305,23 @@ class OneOf:
     def schema(self) -> dict[str, Any]:
         """See Shape."""
         return {"anyOf": [shape.schema() for shape in self.shapes]}
+
+
+def lost(shape: Shape, value: Any, path: KeyPath) -> Iterator[KeyPath]:
+    """The paths of members that are given and go nowhere, in a value that has its shape."""
+    match shape:
+        case Record() if isinstance(value, dict):
+            for key, item in value.items():
+                if (member := shape.members.get(key)) is not None and item is not None:
+                    yield from ((*path, key),) if member.lost else lost(member.shape, item, (*path, key))
+        case Pick() if isinstance(value, dict) and (record := shape.choose(value)) is not None:
+            yield from lost(record, value, path)
+        case OneOf():
+            if (found := next((each for each in shape.shapes if each.fits(value)), None)) is not None:
+                yield from lost(found, value, path)
+        case MapOf() | ListOf() if isinstance(value, dict | list):
+            for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+                yield from lost(shape.item, item, (*path, key))
 
 
 TEXT = Leaf("text", (str, int, float, bool, date), ("string", "number", "boolean"))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from runner.errors import SpecError
 from runner.job import Problem, Where
 from runner.spec.job.parity import ROWS
+from runner.spec.job.shapes import lost
 from runner.spec.yamldoc import dotted
 
 if TYPE_CHECKING:
@@ -32,13 +33,14 @@ SHOWN = 20
 
 @dataclass
 class Findings:
-    """What is wrong (errors) and what cannot be done here (problems)."""
+    """What is wrong (errors), what cannot be done here (problems), what is not passed on to Azure ML either (unsent)."""
 
     file: str | None = None
     """The job file as errors call it: what is wrong in it is told first."""
     errors: list[SpecError] = field(default_factory=list)
     problems: dict[tuple[str, str, str], Problem] = field(default_factory=dict)
     warnings: dict[str, None] = field(default_factory=dict)
+    unsent: dict[str, None] = field(default_factory=dict)
 
     def wrong(self, where: Where, message: str, *hints: str) -> None:
         """Note an error."""
@@ -113,6 +115,8 @@ class Source:
         """Whether the value has that shape; what is wrong with it is noted."""
         before = len(self.findings.errors)
         shape.check(value, path, self._tell)
+        for at in lost(shape, value, path):
+            self.findings.unsent[str(self.where(at))] = None
         return len(self.findings.errors) == before
 
     def _tell(self, path: KeyPath, message: str, hints: tuple[str, ...] | None) -> None:

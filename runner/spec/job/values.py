@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from runner.job import Data, DataType, Input, Mode, Output, Reference
 from runner.spec.job import expressions
 from runner.spec.job.members import LEGACY_MODES, LEGACY_TYPES
-from runner.spec.job.source import has_scheme
+from runner.spec.job.source import has_scheme, stripped
 
 if TYPE_CHECKING:
     from runner.job import Scalar, Value
@@ -56,7 +56,11 @@ def check_names(source: Source, names: dict[str, Any], path: KeyPath) -> None:
 
 def data(source: Source, path: KeyPath, text: str, value: dict[str, Any]) -> Data:
     """A file or folder. Relative paths are resolved against the file they stand in."""
-    return Data(_uri(source, path, text), data_type(value.get("type")), mode(value.get("mode")), source.where(path))
+    store = value.get("datastore")
+    return Data(
+        _uri(source, path, text), data_type(value.get("type")), mode(value.get("mode")), source.where(path),
+        stripped(str(store)) if store is not None else None,
+    )  # fmt: skip
 
 
 def _uri(source: Source, path: KeyPath, text: str) -> str:
