@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,6 +97,8 @@ def explain(stage: str, libs: Libs, lines: Sequence[str], exit_code: int, *, oom
 
 def _pip(libs: Libs, failing: list[str], hints: list[str], where: str) -> RunnerError:
     text = "\n".join(failing)
+    if unset := sorted(libs.pip_variables - os.environ.keys()):
+        hints = [f"the pip lines refer to {', '.join(unset)}, not set in the environment of this build", *hints]
     for package in libs.pip:
         name = re.escape(package.name).replace(r"\-", "[-_.]")
         if re.search(rf"{name} was not found in the package registry|no (?:matching )?version[s]? of {name}\b", text):

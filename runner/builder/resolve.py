@@ -38,7 +38,7 @@ BASE_STAGE = "base"
 _OF_APT = ("base", "python", "apt")
 _OF_R = ("base", "r", "r.repos", "r.snapshot", "r.sysreqs")
 _OF_CONDA = ("conda", "conda.channels", "python")
-_OF_PIP = ("base", "python", "conda", "conda.channels", "pip", "pip.options", "pip.files")
+_OF_PIP = ("base", "python", "conda", "conda.channels", "pip", "pip.options", "pip.files", "pip.hashes")
 
 
 def declared(libs: Libs) -> dict[str, tuple[str, ...]]:
@@ -59,6 +59,7 @@ def declared(libs: Libs) -> dict[str, tuple[str, ...]]:
         "pip": [each.spec for each in libs.pip],
         "pip.options": libs.pip_rest,
         "pip.files": [f"{path} sha256:{sha256(file.read_bytes()).hexdigest()}" for path, file in archives.items()],
+        "pip.hashes": [f"{name} {' '.join(sorted(hashes))}" for name, hashes in sorted(libs.pip_hashes.items())],
     }
     return {key: tuple(items) for key, items in found.items() if any(items) and items != ["auto"]}
 
@@ -84,6 +85,14 @@ def moved_on(lock: Lock, libs: Libs) -> list[str]:
         if changes or new != old:
             lines.append(f"{key}: {', '.join(changes) or 'another order'}")
     return lines
+
+
+def lacking(lock: Lock, libs: Libs) -> list[str]:
+    """What a lock must hold of a libs file and does not, since somebody edited or merged it. Debian's and R's packages may
+    be the base's own, and a marker may rule one out."""
+    names = {(each.kind, each.name) for each in lock.packages}
+    asked = [*libs.conda, *(each for each in libs.pip if not each.marker)]
+    return [each.name for each in asked if (each.kind, each.name) not in names]
 
 
 def resolve(
@@ -115,7 +124,12 @@ def resolve(
 
 
 def _check_names(libs: Libs, old: Lock | None, upgrade: frozenset[str]) -> None:
-    known = {each.name for each in libs.declared} | {each.name for each in (old.packages if old else ())}
+    locked = old.packages if old else ()
+    known = {each.name for each in libs.declared} | {each.name for each in locked if each.stage != BASE_STAGE}
+    of_base = {each.name for each in locked} - known
+    if old and (named := sorted(upgrade & of_base)):
+        message = f"--upgrade {named[0]}: it belongs to the base, {old.base.reference}"
+        raise UsageError(message, f"for a newer one, if Debian has it: apt: [{named[0]}]; or another base")
     for name in sorted(upgrade - known - {EVERYTHING}):
         near = nearest(name, known)
         guess = [f"did you mean {near}?"] if near else []

@@ -60,7 +60,8 @@ class Libs:
 
     pip_lines: the items of `pip` as uv takes them in a requirements file of the libs file's folder. pip_rest: options and
     constraints that bear on all of them. pip_variables: names of the `${NAME}` in them, which stay as they are; uv is to
-    have their values. files: what the pip items name, absolute (`runner.spec.named` tells all files).
+    have their values. pip_hashes: name → `sha256:…` of the files that requirements files allow. files: what the pip items
+    name, absolute (`runner.spec.named` tells all files).
     r: R is wanted, even with no package. repos: CRAN-like repositories in the order of preference. snapshot: the day
     (YYYY-MM-DD) whose binary repository is asked. sysreqs: install the system libraries that source packages need.
     r_version_wanted, bioconductor_version: what a renv.lock was made with. python: the version asked for, `3.11`.
@@ -95,6 +96,7 @@ class Libs:
     imports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ca_bundle: Path | None = None
     pip_variables: frozenset[str] = frozenset()
+    pip_hashes: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def declared(self) -> tuple[Package, ...]:

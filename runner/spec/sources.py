@@ -119,7 +119,8 @@ def _own(source: Source) -> tuple[list[Asked], tuple[Package, ...]]:
         return [Asked(f"-r {source.path.resolve().name}", str(source.path), 1, None)], ()
     if source.kind != "libs" or source.document is None:
         return [], ()
-    pip, remotes = listed(source.document, ("pip",)), listed(source.document, ("r", "github"))
+    pip = [moved(item, "") for item in listed(source.document, ("pip",))]
+    remotes = listed(source.document, ("r", "github"))
     if not remotes:
         return pip, ()
     from runner.spec.remotes import located

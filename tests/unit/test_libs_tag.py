@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from runner.builder import default_libs, recipe
+from runner.builder import build, default_libs, recipe
 from runner.builder.recipe import content_tag, contract, lock_path
-from runner.errors import SpecError
+from runner.errors import SpecError, UsageError
+from runner.spec.reference import local_name
 
 TEXT = "name: x\napt: [procps]\npip: [six, -r r.txt]\nr: {cran: [jsonlite]}\n"
 
@@ -55,6 +56,20 @@ def test_a_file_that_is_missing_is_told_before_any_engine(libs: Path) -> None:
     (libs.parent / "c.txt").unlink()
     with pytest.raises(SpecError, match=r"r\.txt:2: no such file: c\.txt"):
         content_tag(libs)
+
+
+@pytest.mark.parametrize("tag", ["Foo Bar", "a:b:c", "", "x@sha256:1", "h:5000/", "Big:1"])
+def test_a_tag_that_is_none_is_told_before_anything_is_built(
+    libs: Path, tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
+    with pytest.raises(UsageError, match=f"--tag '{tag}' is not a name for an image"):
+        build(libs, tag=tag)
+
+
+@pytest.mark.parametrize("tag", ["x", "x:1", "team/x:1", "localhost/x", "h.example:5000/a/b:1"])
+def test_a_tag_that_is_one(tag: str) -> None:
+    local_name(tag)
 
 
 def test_a_name_that_is_none(tmp_path: Path) -> None:
