@@ -17,7 +17,7 @@ from runner.builder.r.resolver import Resolver
 from runner.builder.stages import apt_stages
 from runner.errors import BuildError, UsageError
 from runner.spec import rversion
-from runner.spec.lock import Lock, Locked
+from runner.spec.lock import DEBIAN, Lock, Locked
 from runner.spec.places import files_below
 from runner.spec.requirements import local_archive
 from runner.spec.yamldoc import nearest
@@ -173,11 +173,20 @@ class _Resolution:
         now = declared(self.libs)
         if any(now.get(key) != self.old.declared.get(key) for key in keys):
             return None
-        found = self.old.of(kind)
-        return None if any(each.name in self.upgrade for each in found) else found
+        return None if any(map(self._upgraded, self._locked(kind))) else self._locked(kind)
+
+    def _locked(self, kind: LockedKind) -> tuple[Locked, ...]:
+        return self.old.of(kind) if self.old else ()
 
     def _preferred(self, kind: LockedKind) -> tuple[Locked, ...]:
-        return tuple(each for each in self.old.of(kind) if each.name not in self.upgrade) if self.old else ()
+        return tuple(each for each in self._locked(kind) if not self._upgraded(each))
+
+    def _upgraded(self, package: Locked) -> bool:
+        """Whether it is to be chosen anew; an R package of Debian's under Debian's name too."""
+        names = {package.name}
+        if package.kind == "r" and package.source == DEBIAN:
+            names |= {f"r-cran-{package.name.lower()}", f"r-bioc-{package.name.lower()}"}
+        return not names.isdisjoint(self.upgrade)
 
     def _system(self) -> tuple[tuple[Locked, ...], tuple[Locked, ...], str]:
         """(apt's packages, R's packages, R's version)."""
@@ -197,7 +206,7 @@ class _Resolution:
         if kept_r is None:
             kept_r, binary = self._r(facts, r_version)
         else:
-            binary = [each.name for each in self._preferred("apt") if each.stage == "r-binary"]
+            binary = [each.name for each in self._locked("apt") if each.stage == "r-binary"]
         stages = {
             "python": _python(libs, facts),
             "r": ["r-base-core"] if r_version and not facts.r_of_base else [],

@@ -53,7 +53,7 @@ _ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2")
 _FIND_LINKS = re.compile(r"(?:--find-links|-f)[\s=]*(.*)")
 _COMMENT = re.compile(r"(?:^|\s)#.*$")
 _HASH = re.compile(r"\s--hash[=\s]\s*(\S+)")
-_HASH_FORM = re.compile(r"(?:md5|sha256|sha384|sha512):[0-9a-f]+")
+_HASH_FORM = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 _OF_ONE = re.compile(r"\s--(?:hash|config-settings?|global-option)[=\s]\s*\S+")
 """Options that belong to one requirement."""
 
@@ -189,7 +189,7 @@ def _read(found: Requirements, path: Path, *, constraint: bool) -> None:
         _refuse_login(item)
         for each in hashes:
             if not _HASH_FORM.fullmatch(each):
-                raise item.error(f"{each!r} is not a hash", "expected --hash=sha256: and its digits")
+                raise item.error(f"{each!r} is not a hash", "expected --hash=sha256: and 64 digits of 0-9a-f")
         if hashes:
             found.hashed.append((item, frozenset(hashes)))
         if constraint and not line.startswith("-"):

@@ -77,7 +77,7 @@ def _folder(tmp_path: Path) -> Path:
     (tmp_path / "mypkg" / "DESCRIPTION").write_text("Type: Package\nPackage: my.package\nVersion: 1\n")
     (tmp_path / "corp.pem").write_text("-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n")
     (tmp_path / "requirements.txt").write_text(
-        "# one\n-c more/c.txt\nrequests \\\n  >=2 --hash=sha256:abc\n\nsix==1  # z\n"
+        f"# one\n-c more/c.txt\nrequests \\\n  >=2 --hash=sha256:{'a' * 64}\n\nsix==1  # z\n"
         "private @ https://${USER_1}:${PASSWORD}@example.org/private-1.tar.gz\n"
     )
     (tmp_path / "more" / "c.txt").write_text("idna<4\n")
@@ -353,15 +353,15 @@ def test_each_of_several_slips_has_the_nearest_right_word(loads: Load) -> None:
 
 
 def test_hashes_of_requirements_and_constraints_are_kept_with_their_names(loads: Load) -> None:
-    Path("c.txt").write_text("idna<4 --hash=sha256:aa\n")
+    a, b, c, d = (f"sha256:{letter * 64}" for letter in "abcd")
+    long = f"sha512:{'e' * 128}"
+    Path("c.txt").write_text(f"idna<4 --hash={a}\n")
     Path("requirements.txt").write_text(
-        "-c c.txt\nSix_Pack==1 \\\n  --hash=sha256:aa \\\n  --hash sha512:bb  # why\n"
-        "two==1; python_version < '3.12' --hash=sha256:cc\ntwo==2; python_version >= '3.12' --hash=sha256:dd\nfree\n"
+        f"-c c.txt\nSix_Pack==1 \\\n  --hash={b} \\\n  --hash {long}  # why\n"
+        f"two==1; python_version < '3.12' --hash={c}\ntwo==2; python_version >= '3.12' --hash={d}\nfree\n"
     )
     libs = loads("pip: [-r requirements.txt]\n")
-    assert libs.pip_hashes == {
-        "idna": {"sha256:aa"}, "six-pack": {"sha256:aa", "sha512:bb"}, "two": {"sha256:cc", "sha256:dd"},
-    }  # fmt: skip
+    assert libs.pip_hashes == {"idna": {a}, "six-pack": {b, long}, "two": {c, d}}
     assert libs.pip[0].spec == "Six_Pack==1"
 
 
@@ -381,6 +381,9 @@ def test_a_path_of_this_machine_alone_is_refused(loads: Load, folder: Path, form
 def test_slips_in_requirements_files_are_told_there(loads: Load, tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("six\n\n-e .\n")
     with pytest.raises(SpecError, match=r"^requirements\.txt:3: an editable install"):
+        loads("pip: [-r requirements.txt]")
+    (tmp_path / "requirements.txt").write_text("six\nidna==1 \\\n --hash=sha256:ab\n")
+    with pytest.raises(SpecError, match=r"^requirements\.txt:2: 'sha256:ab' is not a hash"):
         loads("pip: [-r requirements.txt]")
     (tmp_path / "requirements.txt").write_bytes(b"six\n\xff\n")
     with pytest.raises(SpecError, match=r"^requirements\.txt:2: not UTF-8"):

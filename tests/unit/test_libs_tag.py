@@ -91,5 +91,15 @@ def test_the_lock_of_a_file_that_is_the_installations_own_is_kept_in_the_cache(
     assert lock_path(default_libs()).parent == tmp_path / "locks"
 
 
+def test_the_lock_of_a_folder_that_cannot_be_written_to(libs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only mount, as checkouts are in some CI systems: a lock that came with it holds."""
+    cache = libs.parent / "cache"
+    monkeypatch.setenv("RUNNER_CACHE_DIR", str(cache))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert lock_path(libs).parent == cache / "locks"
+    (libs.parent / "libs.lock").touch()
+    assert lock_path(libs) == libs.parent / "libs.lock"
+
+
 def test_contract_is_read_from_the_bootstrapper() -> None:
     assert contract() >= 1
