@@ -187,11 +187,12 @@ def parse(raw: str | bytes, shown: str) -> Lock:
 
 
 def write(path: Path, lock: Lock) -> None:
-    """Write aside, then rename: a reader sees the old lock or the new one.
+    """Write aside, then rename: a reader sees the old lock or the new one. A link stays, and what it leads to is written.
 
     Raises:
         OSError: the folder cannot be written to.
     """
+    path = path.resolve()
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         aside.write_text(lock.to_text(), encoding="utf-8")

@@ -124,7 +124,8 @@ def moved(item: Asked, folder: str) -> Asked:
     text = item.text
     if included := _INCLUDE.fullmatch(text):
         option = "-c" if text.startswith(("-c", "--constraint")) else "-r"
-        text = f"{option} {Path(folder, included[1].strip())}"
+        name = included[1].strip()
+        text = f"{option} {name if '://' in name else Path(folder, name)}"
     elif folder in {"", "."}:
         return item
     elif (archive := local_archive(text)) is not None and not archive.startswith("/") and text.startswith(archive):
@@ -165,8 +166,10 @@ def _relative(item: Asked, folder: Path, base: Path, name: str) -> Path:
     """The file that an item names, resolved.
 
     Raises:
-        SpecError: as `inside`; or its path is absolute, and would lead nowhere in the build.
+        SpecError: as `inside`; an address; or its path is absolute, and would lead nowhere in the build.
     """
+    if "://" in name and not name.startswith("file:"):
+        raise item.error(f"{name} is an address, whose content changes", "download it, and name the file")
     path = inside(item, folder, base, name)
     if Path(name).is_absolute():
         way = os.path.relpath(path, base)

@@ -65,6 +65,14 @@ def test_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["libs.lock"]
 
 
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "libs.lock").symlink_to("shared.lock")
+    locks.write(tmp_path / "libs.lock", make())
+    assert (tmp_path / "libs.lock").is_symlink()
+    assert locks.read(tmp_path / "shared.lock") == make()
+    assert {each.name for each in tmp_path.iterdir()} == {"libs.lock", "shared.lock"}
+
+
 @pytest.mark.parametrize(
     ("text", "where", "what"),
     [
