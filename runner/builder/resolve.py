@@ -88,10 +88,12 @@ def moved_on(lock: Lock, libs: Libs) -> list[str]:
 
 
 def lacking(lock: Lock, libs: Libs) -> list[str]:
-    """What a lock must hold of a libs file and does not, since somebody edited or merged it. Debian's and R's packages may
-    be the base's own, and a marker may rule one out."""
+    """What a lock was made for and does not hold, since somebody edited or merged it. Debian's and R's packages may be the
+    base's own, and a marker may rule one out."""
     names = {(each.kind, each.name) for each in lock.packages}
-    asked = [*libs.conda, *(each for each in libs.pip if not each.marker)]
+    asked = [
+        each for each in (*libs.conda, *libs.pip) if each.spec in lock.declared.get(each.kind, ()) and not each.marker
+    ]
     return [each.name for each in asked if (each.kind, each.name) not in names]
 
 

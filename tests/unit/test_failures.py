@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runner.builder.failures import explain
-from runner.builder.resolve import BASE_STAGE, resolve
+from runner.builder.resolve import BASE_STAGE, lacking, resolve
 from runner.errors import UsageError
 from runner.spec.libs import Libs, load
 from runner.spec.lock import Base, Lock, Locked
@@ -41,3 +41,12 @@ def test_what_cannot_be_upgraded_is_said_before_anything_is_asked(libs: Libs, na
     lock = Lock(BASE, "linux/amd64", "3.11.2", "", {}, (Locked("apt", "bash", "5", stage=BASE_STAGE),))
     with pytest.raises(UsageError, match=f"--upgrade {name}: {why}"):
         resolve(None, libs, None, BASE, old=lock, upgrade=frozenset([name]))  # type: ignore[arg-type]
+
+
+def test_a_lock_lacks_what_it_was_made_for_and_not_what_is_new(libs: Libs) -> None:
+    def made(*declared: str, holds: tuple[Locked, ...] = ()) -> Lock:
+        return Lock(BASE, "linux/amd64", "3.11.2", "", {"pip": declared}, holds)
+
+    assert lacking(made("six"), libs) == ["six"]
+    assert lacking(made("six", holds=(Locked("pip", "six", "1"),)), libs) == []
+    assert lacking(made("idna"), libs) == []
