@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from runner.builder.failures import explain
 from runner.builder.recipe import named_files
 from runner.errors import BuildError
 from runner.spec.lock import Locked
+from runner.spec.requirements import local_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -122,6 +124,10 @@ def _locked(text: str) -> Iterator[Locked]:
         else:
             match = _NAMED.fullmatch(what)
             source = match[2] if match else what
+            if (path := local_archive(source)) is not None:
+                source = (
+                    f"./{posixpath.normpath(path)}"  # however it was written: it counts from the folder of libs.yaml
+                )
             name, version = _of_file(source)
             name = str(canonicalize_name(match[1])) if match else name
             yield Locked("pip", name, version, source=_CREDENTIALS.sub("", source), hashes=hashes)
