@@ -125,9 +125,8 @@ def _locked(text: str) -> Iterator[Locked]:
             match = _NAMED.fullmatch(what)
             source = match[2] if match else what
             if (path := local_archive(source)) is not None:
-                source = (
-                    f"./{posixpath.normpath(path)}"  # however it was written: it counts from the folder of libs.yaml
-                )
+                # However it was written: it counts from the folder of libs.yaml.
+                source = f"./{posixpath.normpath(path)}"
             name, version = _of_file(source)
             name = str(canonicalize_name(match[1])) if match else name
             yield Locked("pip", name, version, source=_CREDENTIALS.sub("", source), hashes=hashes)
