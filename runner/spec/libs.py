@@ -66,7 +66,8 @@ class Libs:
     (YYYY-MM-DD) whose binary repository is asked. sysreqs: install the system libraries that source packages need.
     r_version_wanted, bioconductor_version: what a renv.lock was made with. python: the version asked for, `3.11`.
     conda_channels: addresses or names, local folders as absolute `file://`; conda wanted and none named: conda-forge.
-    run: shell commands, in order. user: the run-time user, a name or `uid[:gid]`. registry: where the image is pushed to.
+    run: shell commands, in order; run_lines: where each stands. user: the run-time user, a name or `uid[:gid]`.
+    registry: where the image is pushed to.
     """
 
     path: Path
@@ -90,6 +91,7 @@ class Libs:
     conda: tuple[Package, ...] = ()
     conda_channels: tuple[str, ...] = ()
     run: tuple[str, ...] = ()
+    run_lines: tuple[int, ...] = ()
     user: str | None = None
     registry: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)

@@ -72,6 +72,7 @@ def load_libs(path: Path) -> Libs:
         conda=conda,
         conda_channels=_channels(document, model, wanted, source),
         run=tuple(model.run),
+        run_lines=tuple(item.line for item in listed(document, ("run",))),
         user=model.user,
         registry=model.registry,
         env={**(wanted.environment.env if wanted.environment else {}), **model.env},

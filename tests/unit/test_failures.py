@@ -50,3 +50,15 @@ def test_a_lock_lacks_what_it_was_made_for_and_not_what_is_new(libs: Libs) -> No
     assert lacking(made("six"), libs) == ["six"]
     assert lacking(made("six", holds=(Locked("pip", "six", "1"),)), libs) == []
     assert lacking(made("idna"), libs) == []
+
+
+def test_a_command_that_fails_is_told_at_its_line_with_what_it_said(tmp_path: Path) -> None:
+    path = tmp_path / "libs.yaml"
+    path.write_text("run:\n- make\n- |\n  ls none\n  exit 3\n")
+    said = ["+ make", "made", "+ ls none", "exit 3", "ls: cannot access 'none'", ""]
+    told = explain("run", load(path), [*said, "runner: run: the command ended with exit code 2: ls none", "exit 3"], 1,
+                   oom=False, log=Path("the.log"))  # fmt: skip
+    assert str(told).splitlines() == [
+        f"{path}:3: run: the command ended with exit code 2: ls none", "  exit 3", "  ls: cannot access 'none'",
+        "  full log: the.log",
+    ]  # fmt: skip
