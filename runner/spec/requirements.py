@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from runner.errors import SpecError
 from runner.spec.credentials import HINTS, login_in
 from runner.spec.places import Asked, inside
 from runner.spec.yamldoc import decode, read_bytes
@@ -170,11 +171,15 @@ def _relative(item: Asked, folder: Path, base: Path, name: str) -> Path:
     """
     if "://" in name and not name.startswith("file:"):
         raise item.error(f"{name} is an address, whose content changes", "download it, and name the file")
-    path = inside(item, folder, base, name)
-    if Path(name).is_absolute():
-        way = os.path.relpath(path, base)
-        raise item.error(f"{name} is an absolute path, and builds elsewhere have none such", f"write ./{way}")
-    return path
+    if not Path(name).is_absolute():
+        return inside(item, folder, base, name)
+    try:
+        way = f"write ./{os.path.relpath(inside(item, folder, base, name), base)}"
+    except SpecError:
+        way = "copy it into the folder of libs.yaml, and write ./FILE"
+    # What `pip freeze` says in an environment of conda's.
+    other = () if item.text.startswith("-") else ("or ask for a version, as `pip list --format=freeze` writes them",)
+    raise item.error(f"{name} is an absolute path, and builds elsewhere have none such", way, *other)
 
 
 def _refuse_login(item: Asked) -> None:

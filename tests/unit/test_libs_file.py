@@ -200,6 +200,8 @@ def test_empty_keys_are_as_left_out_and_the_folder_gives_the_name(tmp_path: Path
         ("pip: [-e .]", "1: pip: an editable install cannot be part of an image", "build a wheel"),
         ("pip: ['--pre']", "1: pip: unknown option '--pre'", "known: -r FILE"),
         ("pip: ['-r https://x.example/r.txt']", "1: pip: https://x.example/r.txt is an address", "download it"),
+        ("pip: ['numpy @ file:///croot/numpy_1/work/x.whl']", "1: pip: /croot/numpy_1/work/x.whl is an absolute path",
+         "or ask for a version, as `pip list --format=freeze`"),
         ("pip: [-rlibs.yaml]", "1: pip: unknown option '-rlibs.yaml'", "did you mean -r libs.yaml?"),
         ("pip: [--requirements libs.yaml]", "1: pip: unknown option '--requirements'", "known: -r FILE"),
         ("pip: ['six==1 --hash=sha256:ab']", "1: pip: 'six==1 --hash=sha256:ab' has a hash", "-r FILE"),
