@@ -83,7 +83,7 @@ def build(libs: Path, *, tag: str | None = None, options: Options | None = None)
             that ends in `…` is movement, to be overwritten by what follows; any other is a thing that happened.
 
     Raises:
-        UsageError: a secret that is not set, a package to upgrade that there is not.
+        UsageError: a secret that is not set, a package to upgrade that there is not, a tag that is none.
         SpecError: the file, or a package that it names, is wrong; or it has moved on from its lock, under `locked`.
         BuildError: the image could not be built; nothing was tagged, no container is left.
         UnavailableError: no container engine.
@@ -91,6 +91,8 @@ def build(libs: Path, *, tag: str | None = None, options: Options | None = None)
     started = time.monotonic()
     options = options or Options()
     _check_secrets(options.secrets)
+    if tag is not None:
+        _check_tag(tag)
     if options.locked and options.upgrade:
         raise UsageError("--locked builds exactly the lock, and --upgrade changes it", "leave one of them out")
     from runner.builder.registry.publish import destination_of
@@ -180,6 +182,19 @@ def write_locked(libs: Path, folder: Path) -> tuple[Path, ...]:
     declared = [named(each, found, lock) for each in found.declared]
     system = System(base.USER, base.PYTHON, lock.python)
     return eject(found, lock, folder, system=system, declared=declared, ca_bundle=ca_bundle(found.ca_bundle))
+
+
+def _check_tag(tag: str) -> None:
+    """
+    Raises:
+        UsageError: no engine takes it; told before anything is built.
+    """
+    from runner.spec.reference import local_name
+
+    try:
+        local_name(tag)
+    except SpecError as error:
+        raise UsageError(f"--tag {error.message}", *error.hints) from None
 
 
 def _check_secrets(names: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ _R = re.compile(
     r"^(ERROR|Error|\s*there is no package|.*(?:fatal error|error:)|installation of package)", re.IGNORECASE
 )
 _UNMET = re.compile(r"The following packages have unmet dependencies")
+_RUN = re.compile(r"runner: run: (the command ended with exit code \d+: (.*))")
 _NO_APT = "the base image has no apt-get"
 _NO_CANDIDATE = re.compile(r"E: Package '([^']+)' has no installation candidate")
 _UV_START = re.compile(r"^\s*(\u00d7|error:|warning: .*failed)", re.IGNORECASE)
@@ -74,12 +76,12 @@ def explain(stage: str, libs: Libs, lines: Sequence[str], exit_code: int, *, oom
     match stage:
         case "pip":
             return _pip(libs, _from(lines, _UV_START), hints, where)
-        case "r-build":
-            return _culprit(
-                libs.r_packages, "r", [line for line in lines if _R.match(line)] or list(lines), hints, where
-            )
-        case "apt":
-            return _culprit(libs.apt, stage, [line for line in lines if _APT.match(line)] or list(lines), hints, where)
+        case "r-build" | "apt":
+            packages, kind, telling = (libs.apt, "apt", _APT) if stage == "apt" else (libs.r_packages, "r", _R)
+            failing = [line for line in lines if telling.match(line)]
+            return _culprit(packages, kind, failing or list(lines), hints, where)
+        case "run" if any(map(_RUN.match, lines)):
+            return _command(libs, lines, hints, where)
         case _ if any(_NO_APT in line for line in lines):
             return libs.error(
                 "base", libs.base_line, _NO_APT, "only images made from Debian or Ubuntu can be added to", where
@@ -96,6 +98,8 @@ def explain(stage: str, libs: Libs, lines: Sequence[str], exit_code: int, *, oom
 
 def _pip(libs: Libs, failing: list[str], hints: list[str], where: str) -> RunnerError:
     text = "\n".join(failing)
+    if unset := sorted(libs.pip_variables - os.environ.keys()):
+        hints = [f"the pip lines refer to {', '.join(unset)}, not set in the environment of this build", *hints]
     for package in libs.pip:
         name = re.escape(package.name).replace(r"\-", "[-_.]")
         if re.search(rf"{name} was not found in the package registry|no (?:matching )?version[s]? of {name}\b", text):
@@ -109,6 +113,17 @@ def _pip(libs: Libs, failing: list[str], hints: list[str], where: str) -> Runner
     if "Failed to build" in text or "build backend" in text:
         hints = [*hints, "there is no ready-made wheel: add gcc and python3-dev under apt, or ask for another version"]
     return _culprit(libs.pip, "pip", failing, hints, where)
+
+
+def _command(libs: Libs, lines: Sequence[str], hints: list[str], where: str) -> RunnerError:
+    """The command of `run` that failed, at its line, with the last that it said."""
+    end, match = next((at, found) for at, line in reversed([*enumerate(lines)]) if (found := _RUN.match(line)))
+    begin = next((at for at in range(end - 1, -1, -1) if lines[at] == f"+ {match[2]}"), -1) + 1
+    said = [line for line in lines[begin:end] if line.strip()]
+    places = zip(libs.run, libs.run_lines, strict=True)
+    line = next((line for text, line in places if text.splitlines()[0] == match[2]), None)
+    place = f"{libs.path}:{line}: run" if line else "run"
+    return BuildError(f"{place}: {match[1]}", *said[-_SHOWN:], *hints, where)
 
 
 def _culprit(packages: Iterable[Package], stage: str, failing: list[str], hints: list[str], where: str) -> RunnerError:

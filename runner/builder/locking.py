@@ -42,10 +42,13 @@ def settle(session: Session, libs: Libs, options: Options, *, again: bool = Fals
     old = None if raw is None else locks.parse(raw, str(path))
     if options.locked:
         return Start(*_exactly(session, libs, path, old, options.platform), raw or b"")
+    if old is not None and (lacking := resolve.lacking(old, libs)):
+        session.report("resolve", f"{path.name} lacks {', '.join(lacking)}, resolving anew")
+        again = True
     anew = resolve.EVERYTHING in options.upgrade
     image, of_base = base.ensure(session, libs, old.base if old and not anew else None, options.platform, newest=anew)
     new = resolve.resolve(session, libs, image, of_base, old=old, upgrade=options.upgrade, again=again)
-    if new != old:
+    if old is None or new.to_text() != old.to_text():
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             locks.write(path, new)
@@ -66,6 +69,9 @@ def _exactly(session: Session, libs: Libs, path: Path, lock: Lock | None, platfo
         raise SpecError(
             f"{libs.path.name} has moved on from it", *moved, "runner build without --locked", file=str(path)
         )
+    if lacking := resolve.lacking(lock, libs):
+        what = f"it lacks {', '.join(lacking)}, which {libs.path.name} asks for"
+        raise SpecError(what, "bring back the last good one, or: runner build without --locked", file=str(path))
     image, of_base = base.ensure(session, libs, lock.base, platform)
     if lock.platform != f"linux/{image.architecture}":
         what = f"it is for {lock.platform}, and the base here is for linux/{image.architecture}"

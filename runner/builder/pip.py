@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
@@ -11,6 +13,7 @@ from runner.builder.failures import explain
 from runner.builder.recipe import named_files
 from runner.errors import BuildError
 from runner.spec.lock import Locked
+from runner.spec.requirements import local_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +36,7 @@ def resolve(session: Session, libs: Libs, image: Image, python: str, kept: Itera
         kept: what was locked, to be kept where it fits.
 
     Raises:
-        SpecError: a package that the index does not have.
+        SpecError: a package that the index does not have, or in no file with a hash that is asked for.
         BuildError: they exclude each other, or the index cannot be reached.
     """
     inputs = {
@@ -51,11 +54,31 @@ def resolve(session: Session, libs: Libs, image: Image, python: str, kept: Itera
     for package in found:
         if not package.name:
             raise BuildError(f"pip: the package at {package.source} has no name", "write it as `NAME @ ADDRESS`")
+    found = tuple(_allowed(libs, each) for each in found)
     # A further file of a version that was locked (a wheel for another platform, say) makes no other package of it.
     return tuple(
         old if (old := before.get(each.name, each)).version == each.version and {*old.hashes} < {*each.hashes} else each
         for each in found
     )
+
+
+def _allowed(libs: Libs, package: Locked) -> Locked:
+    """With no other hashes than those that requirements files name: uv does not compare them when it resolves."""
+    asked = libs.pip_hashes.get(package.name)
+    if asked is None:
+        return package
+    hashes = tuple(each for each in package.hashes if each in asked)
+    if not hashes and {_algorithm(each) for each in asked} & {_algorithm(each) for each in package.hashes}:
+        message = f"{package.name} {package.version}: no file of it has a hash that is asked for"
+        hints = (f"asked for: {', '.join(sorted(asked))}", f"there is: {', '.join(package.hashes)}")
+        declared = next((each for each in libs.pip if each.name == package.name), None)
+        raise declared.error(message, *hints) if declared else BuildError(f"pip: {message}", *hints)
+    # By an algorithm that the index does not tell, the install compares.
+    return replace(package, hashes=hashes or tuple(sorted(asked)))
+
+
+def _algorithm(hash_: str) -> str:
+    return hash_.partition(":")[0]
 
 
 def requirements(libs: Libs, packages: Sequence[Locked]) -> bytes:
@@ -101,6 +124,9 @@ def _locked(text: str) -> Iterator[Locked]:
         else:
             match = _NAMED.fullmatch(what)
             source = match[2] if match else what
+            if (path := local_archive(source)) is not None:
+                # However it was written: it counts from the folder of libs.yaml.
+                source = f"./{posixpath.normpath(path)}"
             name, version = _of_file(source)
             name = str(canonicalize_name(match[1])) if match else name
             yield Locked("pip", name, version, source=_CREDENTIALS.sub("", source), hashes=hashes)

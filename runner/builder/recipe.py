@@ -75,13 +75,14 @@ def content_tag(libs: Path) -> str:
 
 
 def lock_path(libs: Path) -> Path:
-    """Where the lock of a libs file is: beside it; in the cache folder for a file of runner itself, and where the file's
-    folder cannot be written to."""
+    """Where the lock of a libs file is: beside it; in the cache folder for a file of runner itself, and where there is none
+    beside it and its folder cannot be written to."""
     libs = libs.resolve()
-    if libs.is_relative_to(asset("images")) or not os.access(libs.parent, os.W_OK):
+    beside = libs.with_name(lock_name(libs))
+    if libs.is_relative_to(asset("images")) or not (beside.exists() or os.access(libs.parent, os.W_OK)):
         key = hashlib.sha256(str(libs).encode()).hexdigest()[:16]
         return cache_dir() / "locks" / f"{libs.stem}-{key}.lock"
-    return libs.with_name(lock_name(libs))
+    return beside
 
 
 def named_files(files: Iterable[Path], folder: Path) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from runner.builder.r.resolver import Resolver
 from runner.builder.stages import apt_stages
 from runner.errors import BuildError, UsageError
 from runner.spec import rversion
-from runner.spec.lock import Lock, Locked
+from runner.spec.lock import DEBIAN, Lock, Locked
 from runner.spec.places import files_below
 from runner.spec.requirements import local_archive
 from runner.spec.yamldoc import nearest
@@ -38,7 +38,7 @@ BASE_STAGE = "base"
 _OF_APT = ("base", "python", "apt")
 _OF_R = ("base", "r", "r.repos", "r.snapshot", "r.sysreqs")
 _OF_CONDA = ("conda", "conda.channels", "python")
-_OF_PIP = ("base", "python", "conda", "conda.channels", "pip", "pip.options", "pip.files")
+_OF_PIP = ("base", "python", "conda", "conda.channels", "pip", "pip.options", "pip.files", "pip.hashes")
 
 
 def declared(libs: Libs) -> dict[str, tuple[str, ...]]:
@@ -59,6 +59,7 @@ def declared(libs: Libs) -> dict[str, tuple[str, ...]]:
         "pip": [each.spec for each in libs.pip],
         "pip.options": libs.pip_rest,
         "pip.files": [f"{path} sha256:{sha256(file.read_bytes()).hexdigest()}" for path, file in archives.items()],
+        "pip.hashes": [f"{name} {' '.join(sorted(hashes))}" for name, hashes in sorted(libs.pip_hashes.items())],
     }
     return {key: tuple(items) for key, items in found.items() if any(items) and items != ["auto"]}
 
@@ -84,6 +85,16 @@ def moved_on(lock: Lock, libs: Libs) -> list[str]:
         if changes or new != old:
             lines.append(f"{key}: {', '.join(changes) or 'another order'}")
     return lines
+
+
+def lacking(lock: Lock, libs: Libs) -> list[str]:
+    """What a lock was made for and does not hold, since somebody edited or merged it. Debian's and R's packages may be the
+    base's own, and a marker may rule one out."""
+    names = {(each.kind, each.name) for each in lock.packages}
+    asked = [
+        each for each in (*libs.conda, *libs.pip) if each.spec in lock.declared.get(each.kind, ()) and not each.marker
+    ]
+    return [each.name for each in asked if (each.kind, each.name) not in names]
 
 
 def resolve(
@@ -115,7 +126,12 @@ def resolve(
 
 
 def _check_names(libs: Libs, old: Lock | None, upgrade: frozenset[str]) -> None:
-    known = {each.name for each in libs.declared} | {each.name for each in (old.packages if old else ())}
+    locked = old.packages if old else ()
+    known = {each.name for each in libs.declared} | {each.name for each in locked if each.stage != BASE_STAGE}
+    of_base = {each.name for each in locked} - known
+    if old and (named := sorted(upgrade & of_base)):
+        message = f"--upgrade {named[0]}: it belongs to the base, {old.base.reference}"
+        raise UsageError(message, f"for a newer one, if Debian has it: apt: [{named[0]}]; or another base")
     for name in sorted(upgrade - known - {EVERYTHING}):
         near = nearest(name, known)
         guess = [f"did you mean {near}?"] if near else []
@@ -159,11 +175,20 @@ class _Resolution:
         now = declared(self.libs)
         if any(now.get(key) != self.old.declared.get(key) for key in keys):
             return None
-        found = self.old.of(kind)
-        return None if any(each.name in self.upgrade for each in found) else found
+        return None if any(map(self._upgraded, self._locked(kind))) else self._locked(kind)
+
+    def _locked(self, kind: LockedKind) -> tuple[Locked, ...]:
+        return self.old.of(kind) if self.old else ()
 
     def _preferred(self, kind: LockedKind) -> tuple[Locked, ...]:
-        return tuple(each for each in self.old.of(kind) if each.name not in self.upgrade) if self.old else ()
+        return tuple(each for each in self._locked(kind) if not self._upgraded(each))
+
+    def _upgraded(self, package: Locked) -> bool:
+        """Whether it is to be chosen anew; an R package of Debian's under Debian's name too."""
+        names = {package.name}
+        if package.kind == "r" and package.source == DEBIAN:
+            names |= {f"r-cran-{package.name.lower()}", f"r-bioc-{package.name.lower()}"}
+        return not names.isdisjoint(self.upgrade)
 
     def _system(self) -> tuple[tuple[Locked, ...], tuple[Locked, ...], str]:
         """(apt's packages, R's packages, R's version)."""
@@ -183,7 +208,7 @@ class _Resolution:
         if kept_r is None:
             kept_r, binary = self._r(facts, r_version)
         else:
-            binary = [each.name for each in self._preferred("apt") if each.stage == "r-binary"]
+            binary = [each.name for each in self._locked("apt") if each.stage == "r-binary"]
         stages = {
             "python": _python(libs, facts),
             "r": ["r-base-core"] if r_version and not facts.r_of_base else [],

@@ -9,7 +9,7 @@ import re
 from datetime import date
 
 from runner.spec import rversion
-from runner.spec.requirements import local_archive
+from runner.spec.requirements import LONGEST_NAME, NAME, fit_name, local_archive
 
 APT = re.compile(r"([a-z0-9][a-z0-9+.-]+)(?:=([A-Za-z0-9.+:~*?\[\]-]+))?")
 CRAN = re.compile(r"([A-Za-z][A-Za-z0-9.]*[A-Za-z0-9])\s*((?:[=<>!~]).*)?")
@@ -38,6 +38,23 @@ _CHANNEL = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[\w.-]+)*", re.ASCII)
 _ADDRESSES = ("https://", "http://", "file:///")
 
 
+def image_name(value: str) -> str:
+    """The name of an image: `churn-r`."""
+    if NAME.fullmatch(value):
+        return value
+    rule = f"up to {LONGEST_NAME} lower-case letters, digits and . _ - between them"
+    fix = fit_name(value)
+    raise ValueError(f"{value!r} is not an image name: {rule}" + (f"\ndid you mean {fix}?" if fix else ""))
+
+
+def base(value: str) -> str:
+    """An image to start from: `debian:bookworm-slim`."""
+    if BASE.fullmatch(value):
+        return value
+    hint = f"\ndid you mean {value.lower()}?" if BASE.fullmatch(value.lower()) else ""
+    raise ValueError(f"{value!r} is not an image, such as debian:bookworm-slim{hint}")
+
+
 def apt_item(value: str) -> str:
     """`libpq5`, `libxml2=2.9.*`."""
     if not APT.fullmatch(value):
@@ -53,6 +70,8 @@ def pip_item(value: str) -> str:
 
     if "\n" in value or "\r" in value:
         raise ValueError(f"{value!r} is more than one line\nmake each an item of its own")
+    if " --hash" in value:
+        raise ValueError(f"{value!r} has a hash\nthese stand in a requirements file: -r FILE")
     if value.startswith("-") or local_archive(value) is not None or re.match(r"(\w+\+)?https?://", value):
         return value
     try:
@@ -66,7 +85,8 @@ def pip_item(value: str) -> str:
 
 def conda_item(value: str) -> str:
     """A conda match spec: `numpy`, `numpy=1.26`, `numpy >=1.20,<2`, `conda-forge::numpy`."""
-    if CONDA.fullmatch(value):
+    extras = re.match(r"[\w.:-]+\[[\w,\s]+\]", value)
+    if CONDA.fullmatch(value) and not extras:
         return value
     if "://" in value or value.endswith((".conda", ".tar.bz2")):
         raise ValueError(
@@ -76,7 +96,7 @@ def conda_item(value: str) -> str:
     hint = "expected NAME, NAME=1.2, NAME >=1.2,<2 or CHANNEL::NAME"
     if fix != value and CONDA.fullmatch(fix):
         hint = f"did you mean {fix}?"
-    elif re.match(r"[\w.-]+\[[\w,]+\]", value):
+    elif extras:
         hint = "conda has no extras: put it under pip, or name the packages of the extra"
     raise ValueError(f"{value!r} is not a conda package\n{hint}")
 
@@ -105,8 +125,9 @@ def cran_item(value: str) -> str:
     """`DBI`, `DBI==1.2.3`, `ggplot2 >= 3.4, < 4`."""
     match = CRAN.fullmatch(value)
     if match is None:
-        hint = "put it under r.github" if "/" in value else "expected NAME, NAME==1.2.3 or NAME>=1.2"
-        raise ValueError(f"{value!r} is not an R package\n{hint}")
+        fix = _as_cran(value)
+        hint = f"did you mean {fix}?" if CRAN.fullmatch(fix) else "expected NAME, NAME==1.2.3 or NAME>=1.2"
+        raise ValueError(f"{value!r} is not an R package\n{'put it under r.github' if '/' in value else hint}")
     try:
         rversion.parse_constraints(match[2]) if match[2] else ()
     except ValueError as error:
@@ -114,6 +135,12 @@ def cran_item(value: str) -> str:
         hint = f"\ndid you mean {fix}?" if fix != value else "\nexpected ==, >=, <=, >, < or != and a version"
         raise ValueError(f"{error} is not a version constraint of R{hint}") from None
     return value
+
+
+def _as_cran(value: str) -> str:
+    """What DESCRIPTION files, renv and slips write, as `cran` has it: `DBI (>= 1.0)`, `DBI@1.0`, `data_table`."""
+    bare = re.sub(r"\s*\(\s*([^()]+?)\s*\)$", r"\1", value).replace("_", ".")
+    return re.sub(r"@(?=[0-9])", "==", bare)
 
 
 def repository(value: str) -> str:
@@ -129,7 +156,9 @@ def repository(value: str) -> str:
 def python(value: str) -> str:
     """`3.11` or `3.11.2`."""
     if not PYTHON.fullmatch(value):
-        raise ValueError(f"{value!r} is not a version of Python: expected 3.11 or 3.11.2")
+        found = re.search(r"3\.[0-9]{1,2}(?:\.[0-9]{1,2})?", value)
+        hint = f'\ndid you mean "{found[0]}"?' if found else ""
+        raise ValueError(f"{value!r} is not a version of Python: expected 3.11 or 3.11.2{hint}")
     return value
 
 
@@ -156,7 +185,7 @@ def registry(value: str) -> str:
     """HOST[:PORT][/PATH…]."""
     if REGISTRY.fullmatch(value):
         return value
-    fix = re.sub(r"^https?://", "", value).rstrip("/")
+    fix = re.sub(r"^https?://", "", value).rstrip("/").lower()
     head, _, last = fix.rpartition("/")
     if head:
         fix = f"{head}/{last.split('@', 1)[0].split(':', 1)[0]}"

@@ -60,12 +60,14 @@ class Libs:
 
     pip_lines: the items of `pip` as uv takes them in a requirements file of the libs file's folder. pip_rest: options and
     constraints that bear on all of them. pip_variables: names of the `${NAME}` in them, which stay as they are; uv is to
-    have their values. files: what the pip items name, absolute (`runner.spec.named` tells all files).
+    have their values. pip_hashes: name → `sha256:…` of the files that requirements files allow. files: what the pip items
+    name, absolute (`runner.spec.named` tells all files).
     r: R is wanted, even with no package. repos: CRAN-like repositories in the order of preference. snapshot: the day
     (YYYY-MM-DD) whose binary repository is asked. sysreqs: install the system libraries that source packages need.
     r_version_wanted, bioconductor_version: what a renv.lock was made with. python: the version asked for, `3.11`.
     conda_channels: addresses or names, local folders as absolute `file://`; conda wanted and none named: conda-forge.
-    run: shell commands, in order. user: the run-time user, a name or `uid[:gid]`. registry: where the image is pushed to.
+    run: shell commands, in order; run_lines: where each stands. user: the run-time user, a name or `uid[:gid]`.
+    registry: where the image is pushed to.
     """
 
     path: Path
@@ -89,12 +91,14 @@ class Libs:
     conda: tuple[Package, ...] = ()
     conda_channels: tuple[str, ...] = ()
     run: tuple[str, ...] = ()
+    run_lines: tuple[int, ...] = ()
     user: str | None = None
     registry: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     imports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ca_bundle: Path | None = None
     pip_variables: frozenset[str] = frozenset()
+    pip_hashes: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def declared(self) -> tuple[Package, ...]:

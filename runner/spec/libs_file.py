@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from runner.spec import items
 from runner.spec.remotes import remote_item
-from runner.spec.requirements import NAME, NAME_RULE
+from runner.spec.requirements import NAME
 from runner.spec.slips import translated
 
 if TYPE_CHECKING:
@@ -103,14 +103,14 @@ class LibsFile(_Model):
     name: (
         Annotated[
             str,
-            _matching(NAME, NAME_RULE.removeprefix("not ")),
+            AfterValidator(items.image_name),
             _text(NAME),
         ]
         | None
     ) = Field(default=None, examples=["churn-r"])
     """The image's name. None: that of the folder."""
-    base: Annotated[str, _matching(items.BASE, "an image, such as debian:bookworm-slim"), _text(items.BASE)] | None = (
-        Field(default=None, examples=["debian:bookworm-slim", "python:3.12-slim", "rocker/r-ver:4.4"])
+    base: Annotated[str, AfterValidator(items.base), _text(items.BASE)] | None = Field(
+        default=None, examples=["debian:bookworm-slim", "python:3.12-slim", "rocker/r-ver:4.4"]
     )
     """The image to start from; any with apt. None: debian:bookworm-slim."""
     python: Annotated[str, AfterValidator(items.python), _text(items.PYTHON)] | None = Field(

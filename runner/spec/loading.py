@@ -58,6 +58,7 @@ def load_libs(path: Path) -> Libs:
         pip_lines=wanted.pip_lines,
         pip_rest=tuple(wanted.requirements.rest),
         pip_variables=_pip_variables(wanted),
+        pip_hashes=_pip_hashes(wanted),
         files=tuple(wanted.requirements.files),
         r=model.r is not None or renv is not None,
         r_packages=r_packages,
@@ -71,6 +72,7 @@ def load_libs(path: Path) -> Libs:
         conda=conda,
         conda_channels=_channels(document, model, wanted, source),
         run=tuple(model.run),
+        run_lines=tuple(item.line for item in listed(document, ("run",))),
         user=model.user,
         registry=model.registry,
         env={**(wanted.environment.env if wanted.environment else {}), **model.env},
@@ -105,6 +107,14 @@ def _pip_variables(wanted: Gathered) -> frozenset[str]:
     requirements = wanted.requirements
     texts = [*wanted.pip_lines, *requirements.rest, *(item.text for item in requirements.asked)]
     return frozenset[str]().union(*(variables(text) for text in texts))
+
+
+def _pip_hashes(wanted: Gathered) -> Mapping[str, frozenset[str]]:
+    found: dict[str, frozenset[str]] = {}
+    for item, hashes in wanted.requirements.hashed:
+        name, _ = _pip_name(item)
+        found[name] = found.get(name, frozenset()) | hashes
+    return found
 
 
 def _imports(model: LibsFile, document: Document, known: set[str]) -> Mapping[str, tuple[str, ...]]:

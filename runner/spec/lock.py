@@ -42,6 +42,7 @@ _OF_BASE = {
 }
 _ALWAYS = ("kind", "name", "version")
 _FIX = "delete it to have everything resolved anew, or bring back the last good one"
+_OTHERS = "where it is another tool's, give the libs file another name, since its lock has this one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,10 @@ class Lock:
 
 def lock_name(libs: Path) -> str:
     """The name of the lock beside a libs file: `libs.yaml` → `libs.lock`, and `requirements.txt` → `requirements.libs.lock`,
-    because the tools that such a file belongs to may call their own lock `requirements.lock`."""
+    because the tools that such a file belongs to may call their own lock `requirements.lock`. Of two that differ only in
+    `.yaml` and `.yml`, or in `.txt` and `.in`, the latter's has the whole name."""
+    if libs.suffix == ".in" and libs.with_suffix(".txt").exists():
+        return f"{libs.name}.libs.lock"
     if libs.suffix == ".yaml" or (libs.suffix == ".yml" and not libs.with_suffix(".yaml").exists()):
         return f"{libs.stem}.lock"
     return f"{libs.name if libs.suffix == '.yml' else libs.stem}.libs.lock"
@@ -157,6 +161,8 @@ def parse(raw: str | bytes, shown: str) -> Lock:
         raise SpecError(f"cannot be read: {error}", _FIX, file=shown) from None
     try:
         data: dict[str, Any] = json.loads(text)
+        if data and "declared" not in data:
+            raise SpecError("it is no lock of runner", _OTHERS, _FIX, file=shown)
         version = data["version"]
         if version != VERSION:
             newer = "a newer version of runner wrote it: update runner, or delete the lock"
@@ -181,11 +187,12 @@ def parse(raw: str | bytes, shown: str) -> Lock:
 
 
 def write(path: Path, lock: Lock) -> None:
-    """Write aside, then rename: a reader sees the old lock or the new one.
+    """Write aside, then rename: a reader sees the old lock or the new one. A link stays, and what it leads to is written.
 
     Raises:
         OSError: the folder cannot be written to.
     """
+    path = path.resolve()
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         aside.write_text(lock.to_text(), encoding="utf-8")
@@ -195,6 +202,7 @@ def write(path: Path, lock: Lock) -> None:
 
 
 def _locked(items: list[dict[str, Any]]) -> Iterator[Locked]:
+    seen: set[tuple[str, str]] = set()
     for item in items:
         if item["kind"] not in KINDS:
             raise KeyError(item["kind"])
@@ -205,6 +213,9 @@ def _locked(items: list[dict[str, Any]]) -> Iterator[Locked]:
                 _check(f"{package.kind} {package.name!r}: {key} {text!r}", text, form)
         if not package.hashes and (package.kind == "conda" or (package.kind == "pip" and not package.source)):
             raise TypeError(f"{package.kind} {package.name!r} has no hash")
+        if (package.kind, package.name) in seen:
+            raise TypeError(f"{package.kind} {package.name!r} stands in it twice")
+        seen.add((package.kind, package.name))
         yield package
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runner.errors import SpecError
-from runner.spec.requirements import NAME, NAME_RULE, default_name, fit_name
+from runner.spec import items
+from runner.spec.requirements import default_name, fit_name
 from runner.spec.sources import gather, open_source
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def image_name(source: Source) -> str:
         return default_name(source.path)
     if source.kind == "environment":  # conda's names are freer than an image's
         return fit_name(document.text(("name",))) or default_name(source.path)
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        what = f"{name!r} is {NAME_RULE}" if isinstance(name, str) else "not an image name"
-        raise SpecError(what, file=document.file, line=document.line(("name",)), key="name")
-    return name
+    if not isinstance(name, str):
+        raise document.error(("name",), "not an image name")
+    try:
+        return items.image_name(name)
+    except ValueError as error:
+        raise document.error(("name",), *str(error).split("\n")) from None

@@ -47,6 +47,19 @@ class Target:
         return f"{self.name}:{self.tag}"
 
 
+def local_name(text: str) -> None:
+    """Check a name for an image on the engine: `NAME[:TAG]`, perhaps with a host in front.
+
+    Raises:
+        SpecError: it is malformed.
+    """
+    host, slash, _ = text.partition("/")
+    try:
+        place(text if slash and _names_a_host(host) else f"localhost/{text}")
+    except SpecError as error:
+        raise SpecError(f"{text!r} is not a name for an image", *error.hints or ["expected NAME[:TAG]"]) from None
+
+
 def place(text: str, *, file: str | None = None, line: int | None = None, key: str | None = None) -> Place:
     """Take `HOST[/PATH[:TAG]]` apart.
 

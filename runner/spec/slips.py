@@ -43,8 +43,13 @@ def translated(
         path = tuple(part for part in error["loc"] if not _is_branch(part))
         found.setdefault(path, _described(error, path, document, known))
     (path, (message, *hints)), *others = sorted(found.items(), key=lambda item: document.line(item[0]) or 0)
-    also = [f"also: {document.error(other, texts[0]).message}" for other, texts in others]
+    also = [f"also: {document.error(other, _in_a_line(*texts)).message}" for other, texts in others]
     return document.error(path, message, *hints, *also)
+
+
+def _in_a_line(message: str, *hints: str) -> str:
+    """With what was meant, where that is known."""
+    return "; ".join([message, *(hint for hint in hints[:1] if hint.startswith("did you mean"))])
 
 
 def _is_branch(part: str | int) -> bool:
@@ -77,6 +82,8 @@ def _described(
     quotes: tuple[str, ...] = ()
     if kind == "string_type" and value is not None and not isinstance(value, dict | list):
         quotes = (f'put it in quotes: "{written}"',)
+    elif kind == "string_type" and isinstance(value, dict):
+        quotes = ("text that holds `: ` must be in quotes",)
     elif kind.startswith("model_") and path in known and isinstance(value, list):
         quotes = (f"such as {path[-1]}: {{{'packages' if path == ('conda',) else 'cran'}: [NAME]}}",)
     return (f"expected {expected}, found {_shown(value, written)}", *quotes)

@@ -27,6 +27,7 @@ FileKind = Literal["libs", "requirements", "environment", "renv"]
 _MAX_JSON_BYTES = 8 << 20
 """A lock of 300 R packages with all their descriptions is 0.6 MB."""
 _YAML = (".yaml", ".yml")
+_USUAL = ("libs.yaml", "libs.yml", "requirements.txt", "environment.yml", "renv.lock")
 _EXPORTS = {
     "pyproject.toml": "write its dependencies out: uv export --no-emit-project -o requirements.txt",
     "uv.lock": "write it out: uv export --no-emit-project -o requirements.txt",
@@ -73,6 +74,11 @@ def open_source(path: Path) -> Source:
     Raises:
         SpecError: not readable, of no kind that is taken, or with a login in an address.
     """
+    if path.name.lower() not in _EXPORTS and not path.exists():
+        there = [name for name in _USUAL if (path.parent / name).is_file()]
+        raise SpecError(
+            "no such file", *(f"there is {name}: --libs {path.parent / name}" for name in there), file=str(path)
+        )
     return _opened(path, str(path))
 
 
@@ -119,7 +125,8 @@ def _own(source: Source) -> tuple[list[Asked], tuple[Package, ...]]:
         return [Asked(f"-r {source.path.resolve().name}", str(source.path), 1, None)], ()
     if source.kind != "libs" or source.document is None:
         return [], ()
-    pip, remotes = listed(source.document, ("pip",)), listed(source.document, ("r", "github"))
+    pip = [moved(item, "") for item in listed(source.document, ("pip",))]
+    remotes = listed(source.document, ("r", "github"))
     if not remotes:
         return pip, ()
     from runner.spec.remotes import located

@@ -34,6 +34,7 @@ LARGE_NODES = 2_000_000
 MAX_DEPTH = 50
 
 _TEXT_TAG = "tag:yaml.org,2002:str"
+_DAY_TAG = "tag:yaml.org,2002:timestamp"
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 _PLAIN_TAGS = frozenset(
     f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "timestamp", "map", "seq")
@@ -303,7 +304,8 @@ class _Builder:
         try:
             return self._loader.construct_object(node)
         except (ValueError, yaml.YAMLError):
-            raise self._error(node, path, f"{node.value!r} is not a valid value of its kind") from None
+            hints = ("YAML takes it for a day, and there is none such: YYYY-MM-DD",) if node.tag == _DAY_TAG else ()
+            raise self._error(node, path, f"{node.value!r} is not a valid value of its kind", *hints) from None
 
     def _enter(self, node: yaml.CollectionNode, path: KeyPath) -> None:
         self._bound(node, path)
@@ -332,5 +334,5 @@ class _Builder:
         if len(path) > MAX_DEPTH:
             raise self._error(node, path, f"nested deeper than {MAX_DEPTH} levels")
 
-    def _error(self, node: yaml.Node, path: KeyPath, message: str) -> SpecError:
-        return SpecError(message, file=self.file, line=node.start_mark.line + 1, key=dotted(path))
+    def _error(self, node: yaml.Node, path: KeyPath, message: str, *hints: str) -> SpecError:
+        return SpecError(message, *hints, file=self.file, line=node.start_mark.line + 1, key=dotted(path))

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any
@@ -69,9 +70,25 @@ def test_locked_versions_stay_until_they_are_upgraded(make: Make, tmp_path: Path
 
     other = make("name: runner-test-lock\npip: [rnlib, rnmore]\n", upgrade=frozenset(["rnmore"]))
     assert versions(other) == {"rnlib": "1.0", "rnmore": "1.0"}
+    assert "lock" not in other.stages, "there is no newer one, so the lock is what it was"
     newer = make("name: runner-test-lock\npip: [rnlib, rnmore]\n", upgrade=frozenset(["rnlib"]))
     assert versions(newer) == {"rnlib": "1.1", "rnmore": "1.0"}
     assert ("lock", "libs.lock  rewritten: 1 changed (rnlib 1.0 → 1.1)") in newer.told
+
+
+@pytest.mark.slow
+def test_upgrade_of_a_debian_package_of_r_by_either_name(make: Make, tmp_path: Path) -> None:
+    text = "name: runner-test-lock\nr: {cran: [jsonlite]}\n"
+    first = make(text)
+    before = lock_of(tmp_path)
+    edit(tmp_path, "r-cran-jsonlite", version="0.1-1")
+    edit(tmp_path, "jsonlite", version="0.1-1")
+
+    again = make(text, upgrade=frozenset(["r-cran-jsonlite"]))
+
+    assert lock_of(tmp_path) == before
+    assert versions(again) == versions(first)
+    assert "lock" not in make(text, upgrade=frozenset(["jsonlite"])).stages
 
 
 def test_upgrade_of_everything(make: Make, index: Path) -> None:
@@ -144,6 +161,45 @@ def test_a_debian_version_that_is_gone(make: Make, tmp_path: Path) -> None:
     made = make(text)
     assert any("libpopt0 1.0-gone cannot be had any more" in text for _, text in made.told)
     assert lock_of(tmp_path).find("apt", "libpopt0").version != "1.0-gone"  # type: ignore[union-attr]
+
+
+def test_hashes_of_a_requirements_file_bind(make: Make, tmp_path: Path, index: Path) -> None:
+    wheel = (index / "rnlib" / "rnlib-1.0-py3-none-any.whl").read_bytes()
+    good, text = f"sha256:{sha256(wheel).hexdigest()}", "name: runner-test-lock\npip: [-r requirements.txt]\n"
+    requirements = tmp_path / "requirements.txt"
+
+    requirements.write_text(f"rnlib==1.0 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(SpecError) as caught:
+        make(text)
+    assert str(caught.value).startswith(f"{requirements}:1: rnlib 1.0: no file of it has a hash that is asked for")
+    assert f"there is: {good}" in caught.value.hints
+    assert not (tmp_path / "libs.lock").exists()
+
+    requirements.write_text(f"rnlib==1.0 --hash=sha256:{'0' * 64} --hash={good}\n")
+    assert versions(make(text)) == {"rnlib": "1.0"}
+    found = lock_of(tmp_path).find("pip", "rnlib")
+    assert found is not None
+    assert found.hashes == (good,)
+
+    requirements.write_text(f"rnlib==1.0 --hash=sha512:{'0' * 128}\n")
+    with pytest.raises(SpecError, match=r"pip\.hashes: \+ rnlib sha512:0"):
+        make(text, locked=True)
+    with pytest.raises(BuildError, match=r"Hash mismatch for `rnlib==1\.0`"):
+        make(text)
+
+
+def test_a_lock_that_lacks_what_is_asked_for(make: Make, tmp_path: Path, index: Path) -> None:
+    text = "name: runner-test-lock\npip: [rnlib, rnmore]\n"
+    make(text)
+    whole = lock_of(tmp_path)
+    locks.write(tmp_path / "libs.lock", replace(whole, packages=tuple(p for p in whole.packages if p.name != "rnmore")))
+
+    with pytest.raises(SpecError, match=r"libs\.lock: it lacks rnmore, which libs\.yaml asks for"):
+        make(text, locked=True)
+    again = make(text)
+
+    assert ("resolve", "libs.lock lacks rnmore, resolving anew") in again.told
+    assert lock_of(tmp_path) == whole
 
 
 def test_a_file_that_has_changed_on_the_index_is_refused(make: Make, tmp_path: Path, index: Path) -> None:

@@ -153,6 +153,13 @@ def test_numpy_is_numpy_whichever_manager_brought_it() -> None:
     # Debian's own Python packages are seen from the virtual environment of an image.
     debian = machine("apt|python3-numpy|1:1.24.2-1|installed", "all|apt|")
     assert [row for row in rows(compare(debian, machine("pip|numpy|1.24.2"))) if row[0] == "pip"] == []
+    newer = [row for row in rows(compare(debian, machine("pip|numpy|2.0.0"))) if row[0] == "pip"]
+    assert newer == [("pip", "numpy", "version", "1.24.2", "2.0.0")]
+
+
+def test_what_is_r_itself_is_not_missing_where_it_is_asked_for(tmp_path: Path) -> None:
+    asks = inventory.of_libs(libs(tmp_path, "r: {cran: [stats, zoo]}\n"), "libs.yaml", None)
+    assert [row[1] for row in rows(compare(asks, machine("all|r|", r="4.2.2"))) if row[0] == "r"] == ["zoo"]
 
 
 def test_spellings_of_one_name() -> None:

@@ -77,7 +77,7 @@ def _folder(tmp_path: Path) -> Path:
     (tmp_path / "mypkg" / "DESCRIPTION").write_text("Type: Package\nPackage: my.package\nVersion: 1\n")
     (tmp_path / "corp.pem").write_text("-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n")
     (tmp_path / "requirements.txt").write_text(
-        "# one\n-c more/c.txt\nrequests \\\n  >=2 --hash=sha256:abc\n\nsix==1  # z\n"
+        f"# one\n-c more/c.txt\nrequests \\\n  >=2 --hash=sha256:{'a' * 64}\n\nsix==1  # z\n"
         "private @ https://${USER_1}:${PASSWORD}@example.org/private-1.tar.gz\n"
     )
     (tmp_path / "more" / "c.txt").write_text("idna<4\n")
@@ -181,8 +181,10 @@ def test_empty_keys_are_as_left_out_and_the_folder_gives_the_name(tmp_path: Path
         ("env: {A: [1]}", "1: env.A: expected text, found a list", ""),
         ("env: {A-B: 1}", "1: env.A-B: 'A-B' is not a name of an environment variable", ""),
         ("r: [data.table]", "1: r: expected a mapping", ""),
-        ("name: Churn R", "1: name: 'Churn R' is not an image name", ""),
+        ("name: Churn R", "1: name: 'Churn R' is not an image name", "did you mean churn-r?"),
+        (f"name: {'a' * 129}", "is not an image name: up to 128", f"did you mean {'a' * 128}?"),
         ("base: 'debian slim'", "1: base: 'debian slim' is not an image", ""),
+        ("base: Debian:12", "1: base: 'Debian:12' is not an image", "did you mean debian:12?"),
         ("ca_bundle: ''", "1: ca_bundle: expected text that is not empty", ""),
         ("ca_bundle: no.pem", "1: ca_bundle: no such file: no.pem", "looked in"),
         ("apt: [LibPQ5]", "1: apt: 'LibPQ5' is not a Debian package", "did you mean libpq5?"),
@@ -197,9 +199,20 @@ def test_empty_keys_are_as_left_out_and_the_folder_gives_the_name(tmp_path: Path
         ("pip: [-r ../x.txt]", "1: pip: ../x.txt is outside the folder of libs.yaml", "move or copy"),
         ("pip: [-e .]", "1: pip: an editable install cannot be part of an image", "build a wheel"),
         ("pip: ['--pre']", "1: pip: unknown option '--pre'", "known: -r FILE"),
+        ("pip: ['-r https://x.example/r.txt']", "1: pip: https://x.example/r.txt is an address", "download it"),
+        ("pip: ['numpy @ file:///croot/numpy_1/work/x.whl']", "1: pip: /croot/numpy_1/work/x.whl is an absolute path",
+         "or ask for a version, as `pip list --format=freeze`"),
+        ("pip: [-rlibs.yaml]", "1: pip: unknown option '-rlibs.yaml'", "did you mean -r libs.yaml?"),
+        ("pip: [--requirements libs.yaml]", "1: pip: unknown option '--requirements'", "known: -r FILE"),
+        ("pip: ['six==1 --hash=sha256:ab']", "1: pip: 'six==1 --hash=sha256:ab' has a hash", "-r FILE"),
+        ("pip: [pandas: 2.2]", "1: pip: expected text, found a mapping", "text that holds `: ` must be in quotes"),
         ("pip: ['./']", "1: pip: ./ is a folder", "build a wheel"),
         ("pip: ['https://example.org/latest']", "the package's name cannot be told", "") ,
         ("r: {cran: [r-lib/cli]}", "1: r.cran: 'r-lib/cli' is not an R package", "put it under r.github"),
+        ("r: {cran: ['DBI (>= 1.2)']}", "1: r.cran: 'DBI (>= 1.2)' is not an R package", "did you mean DBI>= 1.2?"),
+        ("r: {cran: ['DBI@1.2']}", "1: r.cran: 'DBI@1.2' is not an R package", "did you mean DBI==1.2?"),
+        ("r: {cran: [data_table]}", "1: r.cran: 'data_table' is not an R package", "did you mean data.table?"),
+        ("r: {cran: ['-x']}", "1: r.cran: '-x' is not an R package", "expected NAME"),
         ("r: {cran: ['DBI=1.2']}", "1: r.cran: =1.2 is not a version constraint", "did you mean DBI==1.2?"),
         ("r: {cran: ['DBI>=new']}", "1: r.cran: >=new is not a version constraint", "expected =="),
         ("r: {cran: [DBI, 'DBI>=1']}", "1: r.cran: DBI is listed twice", ""),
@@ -215,7 +228,7 @@ def test_empty_keys_are_as_left_out_and_the_folder_gives_the_name(tmp_path: Path
         ("python: 3.11", "1: python: expected text, found 3.11", 'put it in quotes: "3.11"'),
         ("python: 3", "1: python: expected text, found 3", 'put it in quotes: "3"'),
         ("python: '2.7'", "1: python: '2.7' is not a version of Python", "expected 3.11 or 3.11.2"),
-        ("python: '>=3.11'", "1: python: '>=3.11' is not a version of Python", ""),
+        ("python: '>=3.11'", "1: python: '>=3.11' is not a version of Python", 'did you mean "3.11"?'),
         ("python: [a]", "1: python: expected text, found a list", ""),
         ("conda: [numpy]", "1: conda: expected a mapping", "such as conda: {packages: [NAME]}"),
         ("conda: numpy", "1: conda: expected a mapping", ""),
@@ -225,6 +238,7 @@ def test_empty_keys_are_as_left_out_and_the_folder_gives_the_name(tmp_path: Path
         ("conda: {packages: ['numpy=>1']}", "conda.packages: 'numpy=>1' is not a conda package", "did you mean numpy>=1?"),
         ("conda: {packages: ['a b']}", "1: conda.packages: 'a b' is not a conda package", "expected NAME"),
         ("conda: {packages: ['a[x]==1']}", "'a[x]==1' is not a conda package", "conda has no extras"),
+        ("conda: {packages: ['a[x]']}", "'a[x]' is not a conda package", "conda has no extras"),
         ("conda: {packages: ['./a-1-0.conda']}", "1: conda.packages: './a-1-0.conda' is one file", "into a channel"),
         ("conda: {packages: [a, 'A>=1']}", "1: conda.packages: a is listed twice (first in line 1)", ""),
         ("conda: {channels: [a b]}", "1: conda.channels: 'a b' is not a conda channel", "expected a name"),
@@ -259,11 +273,13 @@ def test_empty_keys_are_as_left_out_and_the_folder_gives_the_name(tmp_path: Path
         ("r: {repos: ['https://x.example/${A}']}", "variables are expanded in pip lines only", "RUNNER_CRAN"),
         ("r: {snapshot: yesterday}", "1: r.snapshot: 'yesterday' is not a day", "2026-06-01"),
         ("r: {snapshot: '2026-02-30'}", "1: r.snapshot: '2026-02-30' is not a day", ""),
+        ("r: {snapshot: 2026-13-01}", "1: r.snapshot: '2026-13-01' is not a valid value", "YYYY-MM-DD"),
         ("r: {snapshot: 20260601}", "1: r.snapshot: '20260601' is not a day", ""),
         ("r: {snapshot: [a]}", "1: r.snapshot: expected text, found a list", ""),
         ("r: {sysreqs: atuo}", "1: r.sysreqs: expected 'auto' or 'none', found the text 'atuo'", "did you mean auto?"),
         ("r: {sysreqs: no}", "1: r.sysreqs: expected 'auto' or 'none', found no", ""),
         ("run: make", "1: run: expected a list", ""),
+        ('run: [echo "a: b"]', "1: run: expected text, found a mapping", "text that holds `: ` must be in quotes"),
         ("run:\n- a\n- ' '", "3: run: the command is empty", ""),
         ("run: [true]", "1: run: expected text, found true", 'put it in quotes: "true"'),
         ('run: ["a\\0b"]', "1: run: character U+0000 is not allowed", ""),
@@ -271,6 +287,7 @@ def test_empty_keys_are_as_left_out_and_the_folder_gives_the_name(tmp_path: Path
         ("user: [a]", "1: user: expected text, found a list", ""),
         ("registry: https://r.example/team/", "1: registry: 'https://r.example/team/'", "did you mean r.example/team?"),
         ("registry: r.example/team/x:1.0", "is not a registry", "did you mean r.example/team/x?"),
+        ("registry: r.example/Team", "is not a registry", "did you mean r.example/team?"),
         ("registry: team", "1: registry: 'team' is not a registry", "such as myregistry.azurecr.io/team"),
         ("registry: [x]", "1: registry: expected text, found a list", ""),
         ("ca_bundle: [x]", "1: ca_bundle: expected text, found a list", ""),
@@ -331,9 +348,45 @@ def test_all_slips_are_told_at_once_in_the_order_of_lines(loads: Load) -> None:
     ]
 
 
+def test_each_of_several_slips_has_the_nearest_right_word(loads: Load) -> None:
+    with pytest.raises(SpecError) as caught:
+        loads("apt: [A B]\ncran: [x]\nzzz: 1\n")
+    assert "also: libs.yaml:2: cran: unknown key; did you mean r.cran?" in caught.value.hints
+    assert "also: libs.yaml:3: zzz: unknown key" in caught.value.hints
+
+
+def test_hashes_of_requirements_and_constraints_are_kept_with_their_names(loads: Load) -> None:
+    a, b, c, d = (f"sha256:{letter * 64}" for letter in "abcd")
+    long = f"sha512:{'e' * 128}"
+    Path("c.txt").write_text(f"idna<4 --hash={a}\n")
+    Path("requirements.txt").write_text(
+        f"-c c.txt\nSix_Pack==1 \\\n  --hash={b} \\\n  --hash {long}  # why\n"
+        f"two==1; python_version < '3.12' --hash={c}\ntwo==2; python_version >= '3.12' --hash={d}\nfree\n"
+    )
+    libs = loads("pip: [-r requirements.txt]\n")
+    assert libs.pip_hashes == {"idna": {a}, "six-pack": {b, long}, "two": {c, d}}
+    assert libs.pip[0].spec == "Six_Pack==1"
+
+
+@pytest.mark.parametrize("form", ["--requirement ", "--requirement=", "-r=", "-r   "])
+def test_an_included_file_is_handed_on_in_one_form(loads: Load, folder: Path, form: str) -> None:
+    (folder / "more" / "r.txt").write_text("six\n")
+    assert loads(f"pip: ['{form}more/r.txt']\n").pip_lines == ("-r more/r.txt",)
+
+
+@pytest.mark.parametrize("form", ["-r {}/more/c.txt", "{}/local/thing-1.2-py3-none-any.whl",
+                                  "thing @ file://{}/local/thing-1.2-py3-none-any.whl"])  # fmt: skip
+def test_a_path_of_this_machine_alone_is_refused(loads: Load, folder: Path, form: str) -> None:
+    with pytest.raises(SpecError, match=r"libs\.yaml:1: pip: /.* is an absolute path.*\n  write \./(more|local)/"):
+        loads(f"pip: ['{form.format(folder)}']\n")
+
+
 def test_slips_in_requirements_files_are_told_there(loads: Load, tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("six\n\n-e .\n")
     with pytest.raises(SpecError, match=r"^requirements\.txt:3: an editable install"):
+        loads("pip: [-r requirements.txt]")
+    (tmp_path / "requirements.txt").write_text("six\nidna==1 \\\n --hash=sha256:ab\n")
+    with pytest.raises(SpecError, match=r"^requirements\.txt:2: 'sha256:ab' is not a hash"):
         loads("pip: [-r requirements.txt]")
     (tmp_path / "requirements.txt").write_bytes(b"six\n\xff\n")
     with pytest.raises(SpecError, match=r"^requirements\.txt:2: not UTF-8"):

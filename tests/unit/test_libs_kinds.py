@@ -54,6 +54,15 @@ def test_what_is_not_taken_says_the_way(name: str, hint: str) -> None:
     assert hint in str(caught.value)
 
 
+def test_a_file_that_is_not_there_names_those_that_are() -> None:
+    for name in ("renv.lock", "libs.yml"):
+        Path(name).touch()
+    with pytest.raises(SpecError) as caught:
+        open_source(Path("libs.yaml"))
+    assert str(caught.value).startswith("libs.yaml: no such file")
+    assert caught.value.hints == ("there is libs.yml: --libs libs.yml", "there is renv.lock: --libs renv.lock")
+
+
 def test_the_name_libs_wins_over_the_content() -> None:
     Path("libs.yaml").write_text("dependencies: [a]")
     with pytest.raises(SpecError, match=r"libs\.yaml:1: dependencies: unknown key\n  did you mean pip, apt, conda"):

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from runner.builder import default_libs, recipe
+from runner.builder import build, default_libs, recipe
 from runner.builder.recipe import content_tag, contract, lock_path
-from runner.errors import SpecError
+from runner.errors import SpecError, UsageError
+from runner.spec.reference import local_name
 
 TEXT = "name: x\napt: [procps]\npip: [six, -r r.txt]\nr: {cran: [jsonlite]}\n"
 
@@ -57,6 +58,20 @@ def test_a_file_that_is_missing_is_told_before_any_engine(libs: Path) -> None:
         content_tag(libs)
 
 
+@pytest.mark.parametrize("tag", ["Foo Bar", "a:b:c", "", "x@sha256:1", "h:5000/", "Big:1"])
+def test_a_tag_that_is_none_is_told_before_anything_is_built(
+    libs: Path, tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
+    with pytest.raises(UsageError, match=f"--tag '{tag}' is not a name for an image"):
+        build(libs, tag=tag)
+
+
+@pytest.mark.parametrize("tag", ["x", "x:1", "team/x:1", "localhost/x", "h.example:5000/a/b:1"])
+def test_a_tag_that_is_one(tag: str) -> None:
+    local_name(tag)
+
+
 def test_a_name_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "libs.yaml").write_text("name: [x]\n")
     with pytest.raises(SpecError, match=r"libs\.yaml:1: name: not an image name"):
@@ -74,6 +89,16 @@ def test_the_lock_of_a_file_that_is_the_installations_own_is_kept_in_the_cache(
 ) -> None:
     monkeypatch.setenv("RUNNER_CACHE_DIR", str(tmp_path))
     assert lock_path(default_libs()).parent == tmp_path / "locks"
+
+
+def test_the_lock_of_a_folder_that_cannot_be_written_to(libs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only mount, as checkouts are in some CI systems: a lock that came with it holds."""
+    cache = libs.parent / "cache"
+    monkeypatch.setenv("RUNNER_CACHE_DIR", str(cache))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert lock_path(libs).parent == cache / "locks"
+    (libs.parent / "libs.lock").touch()
+    assert lock_path(libs) == libs.parent / "libs.lock"
 
 
 def test_contract_is_read_from_the_bootstrapper() -> None:

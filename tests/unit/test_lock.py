@@ -33,6 +33,7 @@ def make(*packages: Locked) -> Lock:
             Locked, st.sampled_from(KINDS), WORDS, WORDS, SOURCES, HASHES, st.sampled_from(["", "r-binary"]), WORDS
         ).filter(lambda each: each.hashes or each.kind in {"apt", "r"}),
         max_size=5,
+        unique_by=lambda each: (each.kind, each.name),
     ),
     st.dictionaries(TEXTS, st.lists(TEXTS, max_size=3).map(tuple), max_size=3),
 )
@@ -64,6 +65,14 @@ def test_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["libs.lock"]
 
 
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "libs.lock").symlink_to("shared.lock")
+    locks.write(tmp_path / "libs.lock", make())
+    assert (tmp_path / "libs.lock").is_symlink()
+    assert locks.read(tmp_path / "shared.lock") == make()
+    assert {each.name for each in tmp_path.iterdir()} == {"libs.lock", "shared.lock"}
+
+
 @pytest.mark.parametrize(
     ("text", "where", "what"),
     [
@@ -82,6 +91,7 @@ def test_written_whole_or_not_at_all(tmp_path: Path) -> None:
             "",
             "unexpected keyword argument 'nom'",
         ),
+        (make(SIX, replace(SIX, version="2")).to_text(), "", "no lock of runner: pip 'six' stands in it twice"),
     ],
 )
 def test_a_damaged_one_is_told_with_the_way_out(tmp_path: Path, text: str, where: str, what: str) -> None:
@@ -126,6 +136,13 @@ def test_a_head_that_is_not_of_the_form_is_refused(old: str, new: str) -> None:
         locks.parse(text.replace(old, new), "libs.lock")
 
 
+def test_the_lock_of_another_tool_is_not_to_be_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "renv.lock"
+    path.write_text('{"R": {"Version": "4.2.2"}, "Packages": {}}')
+    with pytest.raises(SpecError, match=r"it is no lock of runner\n.*give the libs file another name"):
+        locks.read(path)
+
+
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "libs.lock").write_bytes(b"\xff\xfe")
     with pytest.raises(SpecError, match="cannot be read"):
@@ -139,6 +156,13 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_its_name(libs: str, name: str) -> None:
     assert lock_name(Path(libs)) == name
+
+
+@pytest.mark.parametrize(("one", "other"), [("libs.yaml", "libs.yml"), ("requirements.txt", "requirements.in")])
+def test_two_of_one_name_have_two_locks(tmp_path: Path, one: str, other: str) -> None:
+    for name in (one, other):
+        (tmp_path / name).touch()
+    assert lock_name(tmp_path / other) == f"{other}.libs.lock" != lock_name(tmp_path / one)
 
 
 def test_a_line_of_json_each() -> None:

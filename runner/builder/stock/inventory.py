@@ -81,7 +81,7 @@ class Inventory:
         match kind:
             case "pip":
                 debian = self.of("apt").get(f"python3-{name}")
-                of_debian = Found("apt", debian.name, rversion.from_debian(debian.version)) if debian else None
+                of_debian = Found("apt", name, rversion.from_debian(debian.version)) if debian else None
                 return self.of("conda").get(name) or of_debian
             case "conda" if name.startswith("r-"):
                 return self.of("r").get(name[2:])
@@ -172,6 +172,8 @@ def _r_version(version: str, source: str) -> str:
 def _asks(asks: Iterable[Ask]) -> Asks:
     found: Asks = {}
     for ask in asks:
+        if ask.kind == "r" and ask.name in _OF_R_ITSELF:  # as with what is installed
+            continue
         found.setdefault(ask.kind, {})[key(ask.kind, ask.name)] = ask
     return found
 
