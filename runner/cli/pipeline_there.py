@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ def refuse(asked: dict[str, str] | None, registry: str | None = None) -> None:
 def register(job: Job, settings: Config, named: Named, asked: dict[str, str] | None, *, json: bool) -> None:
     """Make a pipeline a component of the workspace, as plain Azure ML: it needs no runner to run."""
     from runner.backends.azureml import components, pulls, sdk
+    from runner.backends.azureml.credential import Tokens
     from runner.export import component
     from runner.store import Store
     from runner.submission import images
@@ -69,7 +71,8 @@ def register(job: Job, settings: Config, named: Named, asked: dict[str, str] | N
             job, settings, named.name, description, built=lambda each: images.resolve_all([each], pushing)[0].member
         )
         version = components.next_version(arm, target, named.name)
-    name, version = sdk.register(target, {**document, "version": version})
+    with closing(Tokens(target.auth)) as tokens:
+        name, version = sdk.Client(target, tokens).register({**document, "version": version})
     if json:
         console.result_json({"name": name, "version": version, "workspace": target.workspace})
         return
