@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
-import subprocess
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -15,32 +12,14 @@ from runner.backends.base import Phase
 from runner.errors import BackendError, UnavailableError
 from runner.model import Reason
 from tests.azureml.runs import pulled, there
-from tests.conftest import ROOT
 
 if TYPE_CHECKING:
     from runner.backends.base import Handle, Task
-    from tests.azureml.conftest import Bench, Emulator
+    from tests.azureml.conftest import Bench
     from tests.azureml.runs import There
 
 __all__ = ["pulled", "there"]
 pytestmark = pytest.mark.docker
-_SEED = int(os.environ.get("RUNNER_FAULT_SEED", "20261121"))
-_REQUESTS = {"command": 45, "pipeline": 55}
-"""At least so many has a run of them."""
-
-
-@pytest.mark.parametrize("kind", ["command", "pipeline"])
-def test_killed_at_a_request_and_taken_up(emulator: Emulator, pulled: str, kind: str) -> None:
-    """A few requests by a seed; boundaries.py does all of them."""
-    dice = random.Random(f"{_SEED}-{kind}")
-    points = [("job", "before"), ("job", "after"), (dice.randrange(_REQUESTS[kind]), dice.choice(("before", "after")))]
-    text = ",".join(f"{at}:{when}" for at, when in points)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.azureml.boundaries", kind, pulled, "--points", text],
-        cwd=ROOT, env={**os.environ, **emulator.service.env}, capture_output=True, text=True, timeout=280, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, f"seed {_SEED}, {text}:\n{done.stdout}{done.stderr}"
-    assert len(done.stdout.splitlines()) == len(points), done.stdout
 
 
 def submitted(bench: Bench, task: Task) -> Handle:

@@ -109,8 +109,8 @@ class Client:
             snapshot.make(task)
             _create(self._client(), _loaded(document), task)
 
-    def register(self, document: Mapping[str, Any]) -> tuple[str, str]:
-        """Make a component of the workspace; one that is the same as the newest version is that version: (name, version).
+    def register(self, document: Mapping[str, Any]) -> None:
+        """Make a component of the workspace. One of that name and version may be there if it is the same.
 
         Args:
             document: a component as Azure ML's YAML has it; paths of this machine are absolute.
@@ -122,12 +122,11 @@ class Client:
         with _one_at_a_time, _quiet():
             try:
                 component = _imported().load_component(StringIO(_yaml(document)), relative_origin="/")
-                made = self._client().components.create_or_update(component, skip_if_no_change=True)
+                self._client().components.create_or_update(component)
             except RunnerError:  # of the sign-in
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, it is translated
                 raise translated(error) from None
-            return str(made.name), str(made.version)
 
     def _client(self) -> Any:
         if self._kept is None:
