@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,7 +11,7 @@ from runner import artifacts, logs, steplogs
 from runner.errors import CapabilityError, ConflictError, NotFoundError, UsageError
 from runner.model import Limits, Outcome, Reason, RetryPolicy, Status
 from runner.spec import azureobject, values
-from runner.store import Store, output_folder
+from runner.store import Store, aside, output_folder
 from runner.submission.accepting import accept, handed_over
 from runner.submission.script import Request, prepare
 from runner.supervisor import ensure
@@ -197,20 +196,20 @@ class Run:
             return
         places = {name: kept / output_folder(name) for name in row.step.outputs}
         places |= {name: kept / name for name in COLLECTED}
-        names = [
-            name for name, place in places.items() if not artifacts.plain_folder(place) or not any(place.iterdir())
-        ]
-        if not names:
-            return
-        backend = cast("PlanBackend", open_backend(root.backend, self._store, target))
-        try:
-            with tempfile.TemporaryDirectory(dir=kept.parent) as aside:
+        with aside(kept.parent) as folder:
+            names = [
+                name for name, place in places.items() if not artifacts.plain_folder(place) or not any(place.iterdir())
+            ]
+            if not names:
+                return
+            backend = cast("PlanBackend", open_backend(root.backend, self._store, target))
+            try:
                 key = task_key(self._store.id, root.name, max(1, root.attempts))
                 handle = backend.handle_of(key, row.path)
-                for name in backend.download(handle, names, Path(aside))[0]:
-                    artifacts.copy_out(Path(aside, name), places[name])
-        finally:
-            backend.close()
+                for name in backend.download(handle, names, folder)[0]:
+                    _moved(folder / name, places[name])
+            finally:
+                backend.close()
 
     def _copy_out(self, row: RunRow, to: Path, output: str | None) -> Sequence[str]:
         if output is not None:
@@ -258,6 +257,14 @@ class Run:
             return None
         row = sweep_row(self._store, row) or row
         return self._store.folder(row.name).attempt(max(1, row.attempts)).artifacts
+
+
+def _moved(source: Path, place: Path) -> None:
+    """All of a folder at once, in the place of one that is empty: part of an output would be taken for all of it."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_symlink():
+        place.unlink()
+    source.replace(place)
 
 
 def submit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ class Named:
 def register(job: Job, settings: Config, named: Named, asked: dict[str, str] | None, *, json: bool) -> None:
     """Make a pipeline a component of the workspace, as plain Azure ML: it needs no runner to run."""
     from runner.backends.azureml import components, pulls, sdk
+    from runner.backends.azureml.credential import Tokens
     from runner.export import component
     from runner.store import Store
     from runner.submission import images
@@ -60,13 +62,17 @@ def register(job: Job, settings: Config, named: Named, asked: dict[str, str] | N
         document = component(
             job, settings, named.name, description, built=lambda each: images.resolve_all([each], pushing)[0].member
         )
-        version = components.next_version(arm, target, named.name)
-    name, version = sdk.register(target, {**document, "version": version})
+        content = components.content(document)
+        version, there = components.version_for(arm, target, named.name, content)
+    if not there:  # else it was registered before, perhaps by a command that was killed before it could say so
+        tags = {**document.get("tags", {}), components.CONTENT: content}
+        with closing(Tokens(target.auth)) as tokens:
+            sdk.Client(target, tokens).register({**document, "version": version, "tags": tags})
     if json:
-        console.result_json({"name": name, "version": version, "workspace": target.workspace})
+        console.result_json({"name": named.name, "version": version, "workspace": target.workspace})
         return
-    console.result(f"{name}@{version}")
-    console.say("", f"run it: runner submit pipeline:{name} --backend azureml")
+    console.result(f"{named.name}@{version}")
+    console.say("", f"run it: runner submit pipeline:{named.name} --backend azureml")
 
 
 def show_all(asked: dict[str, str] | None, *, json: bool) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner.names import file_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _ALWAYS_KEPT = frozenset({"outputs", "logs", "mlflow"})
 """Collected from every script, beside the outputs that it names."""
@@ -138,6 +143,23 @@ def remove_tree(root: Path) -> None:
     except RecursionError:
         with suppress(OSError):
             _remove_flat(root)
+
+
+@contextmanager
+def aside(folder: Path) -> Iterator[Path]:
+    """An empty folder within `folder`, for one process at a time; what one that was killed left in it is removed."""
+    place = folder / "bringing"
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        remove_tree(place)
+        place.mkdir()
+        try:
+            yield place
+        finally:
+            remove_tree(place)
+    finally:
+        os.close(held)
 
 
 def _remove_flat(root: Path) -> None:

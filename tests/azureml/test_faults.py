@@ -135,7 +135,7 @@ def test_a_service_that_is_away_is_told_as_such_and_is_no_end(bench: Bench) -> N
 
 
 def test_a_workspace_that_may_not_be_used_says_what_to_do(bench: Bench) -> None:
-    bench.emulator.admin.fault(path="/jobs/", method="GET", status=403, code="AuthorizationFailed", count=None)
+    bench.emulator.admin.fault(path="/jobs/", status=403, code="AuthorizationFailed", count=None)
     with pytest.raises(BackendError, match="role on the workspace") as refused:
         bench.backend.submit(bench.task("print(1)\n"))
     assert refused.value.code == 403

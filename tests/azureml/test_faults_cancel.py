@@ -34,7 +34,7 @@ def canceled(there: There, kind: str, *, began: bool) -> None:
 def test_before_the_job_is_there(there: There, kind: str) -> None:
     """The supervisor is killed where it asks for the job; whoever takes the run up makes none."""
     admin = there.emulator.admin
-    admin.fault(method="GET", path="/jobs/r", pause=True)
+    admin.fault(method="PUT", path="/jobs/r", pause=True)
     with there.submitting(kind):
         admin.paused()
     there.kill()

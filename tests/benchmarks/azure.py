@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,7 +91,8 @@ def world(folder: Path, image: str) -> Iterator[World]:
     pulled = f"registry.example.com/bench-{uuid.uuid4().hex[:8]}:1"
     subprocess.run(["docker", "tag", image, pulled], check=True)
     try:
-        with running(folder / "emulator") as service:
+        # In a repository the SDK asks git five things, and runner has it not do so.
+        with running(folder / "emulator") as service, chdir(folder):
             (folder / "code").mkdir()
             (folder / "code" / "hello.py").write_text('print("hello, world")\n')
             env = {**os.environ, **service.env, "RUNNER_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT)}

@@ -86,18 +86,38 @@ def test_a_job_that_runs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def test_the_next_version_is_the_service_s_to_say() -> None:
-    there = {"/components/train": {"name": "train", "properties": {"latestVersion": "2", "nextVersion": "5"}}}
-    assert components.next_version(Arm(Workspace(there)), TARGET, "train") == "5"
-    assert components.next_version(Arm(Workspace({"/components": page()})), TARGET, "train") == "1"
+    there = {
+        "/components/train": {"name": "train", "properties": {"latestVersion": "2", "nextVersion": "5"}},
+        "/components/train/versions/2": {"name": "2", "properties": {"tags": {"runner.content": "abc"}}},
+    }
+    assert components.version_for(Arm(Workspace(there)), TARGET, "train", "xyz") == ("5", False)
+    assert components.version_for(Arm(Workspace(there)), TARGET, "train", "abc") == ("2", True)
+    assert components.version_for(Arm(Workspace({"/components": page()})), TARGET, "train", "abc") == ("1", False)
 
 
 def test_a_workspace_that_is_not_there_is_no_missing_component() -> None:
     nowhere = Arm(Workspace({}))
-    for ask in (components.next_version, components.find):
-        with pytest.raises(BackendError, match="there is no workspace"):
-            ask(nowhere, TARGET, "train")
+    with pytest.raises(BackendError, match="there is no workspace"):
+        components.version_for(nowhere, TARGET, "train", "abc")
+    with pytest.raises(BackendError, match="there is no workspace"):
+        components.find(nowhere, TARGET, "train")
     with pytest.raises(BackendError, match="there is no workspace"):
         components.listed(nowhere, TARGET)
+
+
+def test_a_component_is_what_its_files_hold(tmp_path: Path) -> None:
+    """Wherever they lie; and a value that looks like a place is none."""
+
+    def content(folder: str, text: str, default: str = "/etc/passwd") -> str:
+        code = tmp_path / folder
+        code.mkdir(exist_ok=True)
+        (code / "a.py").write_text(text)
+        step = {"component": {"code": str(code).lstrip("/"), "inputs": {"x": {"default": default}}}}
+        return components.content({"type": "pipeline", "jobs": {"a": step}})
+
+    assert content("one", "print(1)") == content("other", "print(1)")
+    assert content("one", "print(1)") != content("one", "print(2)")
+    assert content("one", "print(1)") != content("one", "print(1)", "/etc/group")
 
 
 def test_inputs_that_are_missing_or_unknown_are_said() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from runner.errors import ConflictError, NotFoundError, StoreError
 from runner.model import Outcome, Reason, Status, Step
-from runner.store import RunRow, Store, database, iso, open_up, places, remove_tree, write_aside
+from runner.store import RunRow, Store, aside, database, iso, open_up, places, remove_tree, write_aside
 from runner.store.schema import MIGRATIONS
 
 if TYPE_CHECKING:
@@ -464,3 +464,34 @@ def test_opening_and_removing_do_not_follow_links(tmp_path: Path) -> None:
 def test_times_in_json_are_utc() -> None:
     assert iso(None) is None
     assert iso(0.1234) == "1970-01-01T00:00:00.123Z"
+
+
+_HOLDING = """
+import os, sys
+from pathlib import Path
+from runner.store import aside
+with aside(Path(sys.argv[1])) as place:
+    (place / "half").write_text("")
+    print("holds", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_aside_is_one_process_s_and_forgets_one_that_was_killed(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLDING, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"holds\n"
+
+        def taken() -> list[Path]:
+            with aside(tmp_path) as place:
+                return list(place.iterdir())
+
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(taken)
+            assert not waiting.done()
+            assert list((tmp_path / "bringing").iterdir()), "the other's is not touched while that lives"
+            other.kill()
+            assert waiting.result(30) == []
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,6 @@ wait for the network.
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from runner.backends.azureml import installed, secrets
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
+    from runner.backends.azureml.sdk import Client
     from runner.backends.azureml.target import Target
     from runner.backends.base import Box, Handle, Observation, Task
     from runner.model import Step
@@ -66,6 +66,7 @@ class AzureMLBackend:
         self._datastores = Datastores(self.service)
         self.outputs = Outputs(self.service, self._datastores)
         self._follower = Follower(self.service, self._datastores, self.outputs)
+        self._client: Client | None = None
         self._wholes: dict[Handle, Task] = {}
         self._version = 0
 
@@ -117,34 +118,32 @@ class AzureMLBackend:
     # -- running --------------------------------------------------------------------------------------------------
 
     def submit(self, task: Task) -> Handle:
-        """Make the job, unless it is there; see `Backend.submit`."""
-        from runner.backends.azureml import sdk
+        """Make the job; see `Backend.submit`.
 
-        self._rest.tokens.prepare()
-        with ThreadPoolExecutor(1) as pool:
-            finding = pool.submit(self.find, task)
-            sdk.ready()
-        handle = finding.result()
-        if handle is not None:
-            self.watch(task, handle)
-            return handle
+        Whether it is there is not asked before: its name is taken then, so the service refuses a second one.
+        """
         handle = self._made(task)
         self._watch(task, handle, submitted=True)
         return handle
 
     def _made(self, task: Task) -> Handle:
-        from runner.backends.azureml import sdk
-
         task = secrets.settled(task, self._vault)
         document = dict(self.render(task))
         try:
-            sdk.submit(self._target, document, task, self._target.auth)
+            self._sdk().submit(document, task)
         except BackendError as error:
             # The job may have been accepted, and only the answer was lost.
             if (found := self._found_after(error, task)) is not None:
                 return found
             raise
         return job_name(task.key)
+
+    def _sdk(self) -> Client:
+        from runner.backends.azureml import sdk
+
+        if self._client is None:
+            self._client = sdk.Client(self._target, self._rest.tokens, bars=True)
+        return self._client
 
     def _found_after(self, error: BackendError, task: Task) -> Handle | None:
         """The job that a refused submit made all the same. Where that cannot be asked, nothing is decided: it may run."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from runner.backends.azureml.arm import inner, text
 from runner.backends.azureml.computes import nowhere
-from runner.errors import NotFoundError, UsageError
+from runner.digests import Digests
+from runner.errors import CodeFolderError, NotFoundError, UsageError
 from runner.job import Data, DataType, Foreign, Graph, Job, Node, Output
 from runner.spec.job.source import has_scheme
 from runner.spec.yamldoc import nearest
@@ -23,6 +27,10 @@ if TYPE_CHECKING:
     from runner.job import Value
 
 VERSION = "2024-01-01-preview"
+CONTENT = "runner.content"
+"""The tag of a component by which one that is registered again is known."""
+_FILES = frozenset({"code", "path"})
+"""Members whose text is a place on this machine."""
 _AT_ONCE = 8
 
 
@@ -80,14 +88,41 @@ def find(arm: Arm, target: Target, reference: str) -> Pipeline:
     return _read(found, versions)
 
 
-def next_version(arm: Arm, target: Target, name: str) -> str:
-    """What the service would call the next version of a component."""
+def version_for(arm: Arm, target: Target, name: str, content: str) -> tuple[str, bool]:
+    """(the version that a component of that content gets, whether it is there): the newest if it has that content."""
+    place = f"{target.path}/components/{quote(name, safe='')}"
     try:
-        found = arm.one(f"{target.path}/components/{quote(name, safe='')}", VERSION, f"the component {name}")
+        found = arm.one(place, VERSION, f"the component {name}")
     except NotFoundError:
         _containers(arm, target)  # the workspace itself may not be there
-        return "1"
-    return text(inner(found, "properties"), "nextVersion") or "1"
+        return "1", False
+    if newest := text(inner(found, "properties"), "latestVersion"):
+        there = _version(arm, target, name, newest)
+        if text(inner(there, "properties", "tags"), CONTENT) == content:
+            return newest, True
+    return text(inner(found, "properties"), "nextVersion") or "1", False
+
+
+def content(document: Mapping[str, Any]) -> str:
+    """What a component is, as SHA-256: the document, with what the files in it hold instead of their places.
+
+    Raises:
+        CodeFolderError: its files cannot be read.
+    """
+    digests = Digests(None)
+
+    def held(found: Any, key: str = "") -> Any:
+        if isinstance(found, dict):
+            return {name: held(each, name) for name, each in found.items()}
+        if isinstance(found, list):
+            return [held(each) for each in found]
+        place = Path("/", found) if key in _FILES and isinstance(found, str) and not has_scheme(found) else None
+        return digests.of(place) if place is not None and place.exists() else found
+
+    try:
+        return sha256(json.dumps(held(document), sort_keys=True).encode()).hexdigest()
+    except OSError as error:
+        raise CodeFolderError(f"cannot read {error.filename}: {error.strerror}") from None
 
 
 def job(pipeline: Pipeline, sets: Sequence[tuple[str, str]]) -> Job:

@@ -19,7 +19,6 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any, TextIO
 
 from runner.backends.azureml import snapshot
-from runner.backends.azureml.credential import Tokens
 from runner.backends.azureml.uploads import Bars
 from runner.errors import (
     BackendError,
@@ -35,7 +34,8 @@ from runner.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from runner.backends.azureml.target import Auth, Target
+    from runner.backends.azureml.credential import Tokens
+    from runner.backends.azureml.target import Target
     from runner.backends.base import Task
 
 _PIPELINES = "https://ml.azure.com/.default"
@@ -79,52 +79,64 @@ def ready() -> None:
         _imported()
 
 
-def submit(target: Target, document: Mapping[str, Any], task: Task, auth: Auth) -> None:
-    """Upload what the job needs and create it; the same document twice is one job.
+class Client:
+    """azure-ai-ml for one workspace. Its own client, with its connections, is made once and kept for what follows."""
 
-    Args:
-        document: as `runner.backends.azureml.document` makes it of the task.
+    def __init__(self, target: Target, tokens: Tokens, *, bars: bool = False) -> None:
+        """Ask nobody yet. tokens: closed by who made them. bars: let it say how far uploads have come."""
+        self._bars = bars
+        self._target = target
+        self._tokens = tokens
+        self._kept: Any = None
 
-    Raises:
-        SpecError: Azure ML takes no such job. NotFoundError: what it names is not there.
-        ImageError: its environment cannot be had. CodeFolderError: its code cannot be taken along.
-        UnavailableError: no answer; the job may exist, and is found by its name when this is called again.
-        BackendError: refused. CapabilityError: azure-ai-ml is not installed.
-    """
-    tokens = Tokens(auth)
-    try:
-        tokens.get()  # here, where a way to sign in that asks somebody may still say so
+    def submit(self, document: Mapping[str, Any], task: Task) -> None:
+        """Upload what the job needs and create it; the same document twice is one job.
+
+        The service looks at the job, and azure-ai-ml's schema does when it is loaded. What azure-ai-ml would look at in
+        between is passed over: it makes the schemas twice more, and asks for the compute of every step.
+
+        Args:
+            document: as `runner.backends.azureml.document` makes it of the task.
+
+        Raises:
+            SpecError: Azure ML takes no such job. NotFoundError: what it names is not there.
+            ImageError: its environment cannot be had. CodeFolderError: its code cannot be taken along.
+            UnavailableError: no answer; the job may exist, and is found by its name when this is called again.
+            BackendError: refused. CapabilityError: azure-ai-ml is not installed.
+        """
+        self._tokens.get()  # here, where a way to sign in that asks somebody may still say so
         if document["type"] == "pipeline":
-            tokens.get(_PIPELINES)
+            self._tokens.get(_PIPELINES)
         with _one_at_a_time, _quiet(Bars(task.box.root)):
             snapshot.make(task)
-            _create(_client(target, tokens, bars=True), _loaded(document), task)
-    finally:
-        tokens.close()
+            _create(self._client(), _loaded(document), task)
 
+    def register(self, document: Mapping[str, Any]) -> None:
+        """Make a component of the workspace. One of that name and version may be there if it is the same.
 
-def register(target: Target, document: Mapping[str, Any]) -> tuple[str, str]:
-    """Make a component of the workspace; one that is the same as the newest version is that version: (name, version).
+        Args:
+            document: a component as Azure ML's YAML has it; paths of this machine are absolute.
 
-    Args:
-        document: a component as Azure ML's YAML has it; paths of this machine are absolute.
+        Raises:
+            SpecError: Azure ML takes no such component. Else as `submit`.
+        """
+        self._tokens.get()
+        with _one_at_a_time, _quiet():
+            try:
+                component = _imported().load_component(StringIO(_yaml(document)), relative_origin="/")
+                self._client().components.create_or_update(component)
+            except RunnerError:  # of the sign-in
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is translated
+                raise translated(error) from None
 
-    Raises:
-        SpecError: Azure ML takes no such component. Else as `submit`.
-    """
-    with _one_at_a_time, _quiet():
-        ml = _imported()
-        tokens = Tokens(target.auth)
-        try:
-            component = ml.load_component(StringIO(_yaml(document)), relative_origin="/")
-            made = _client(target, tokens).components.create_or_update(component, skip_if_no_change=True)
-        except RunnerError:  # of the sign-in
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is translated
-            raise translated(error) from None
-        finally:
-            tokens.close()
-        return str(made.name), str(made.version)
+    def _client(self) -> Any:
+        if self._kept is None:
+            self._kept = _imported().MLClient(
+                Credential(self._tokens), self._target.subscription, self._target.resource_group,
+                self._target.workspace, show_progress=self._bars, enable_telemetry=False, **_RETRIES,
+            )  # fmt: skip
+        return self._kept
 
 
 def load(document: Mapping[str, Any]) -> Any:
@@ -170,16 +182,9 @@ def _yaml(document: Mapping[str, Any]) -> str:
     return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _client(target: Target, tokens: Tokens, *, bars: bool = False) -> Any:
-    return _imported().MLClient(
-        Credential(tokens), target.subscription, target.resource_group, target.workspace,
-        show_progress=bars, enable_telemetry=False, **_RETRIES,
-    )  # fmt: skip
-
-
 def _create(client: Any, job: Any, task: Task) -> None:
     try:
-        client.jobs.create_or_update(job)
+        client.jobs.create_or_update(job, skip_validation=True)
     except RunnerError:  # of the sign-in
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it is translated
