@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from runner import artifacts, logs, steplogs
 from runner.errors import CapabilityError, ConflictError, NotFoundError, UsageError
-from runner.model import Limits, Outcome, Reason, RetryPolicy, Status
+from runner.model import Limits, Outcome, RetryPolicy, Status
 from runner.spec import azureobject, values
 from runner.store import Store, output_folder
 from runner.submission.accepting import accept, handed_over
@@ -339,7 +339,7 @@ def submit(
             timeout_s=None if timeout is None else values.duration(str(timeout), "timeout"),
             grace_s=values.duration(str(grace), "grace"),
         ),
-        retry=RetryPolicy(retries, tuple(parse_reason(reason) for reason in retry_on)),
+        retry=RetryPolicy(retries, tuple(values.reason(text) for text in retry_on)),
         name=None if name is None else values.run_name(name, "name"),
         experiment=experiment,
         description=description,
@@ -517,21 +517,6 @@ def get(reference: str, home: Path | None = None) -> Run:
     """
     store = Store(home)
     return Run(store, store.resolve(reference).name)
-
-
-def parse_reason(text: str) -> Reason:
-    """A reason as the user writes it, whatever its case; only those that end a step as failed.
-
-    Raises:
-        UsageError: not one of them.
-    """
-    from runner.model import status_of
-
-    failed = [reason for reason in Reason if status_of(reason) is Status.FAILED]
-    for reason in failed:
-        if reason.value.lower() == text.lower():
-            return reason
-    raise UsageError(f"{text!r} is not a reason to retry", f"expected one of: {', '.join(failed)}")
 
 
 def _outputs(outputs: Mapping[str, str | None] | Sequence[str]) -> dict[str, str | None]:

@@ -100,7 +100,6 @@ def submit(  # noqa: PLR0917 - the signature is the command line
     json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> int:
     """Run a script, a job or a pipeline. What follows `--` is the script's: runner submit train.R --wait -- --rounds 50."""
-    from runner.api import parse_reason
     from runner.cli import secret as secrets_given
     from runner.cli import submit_job
     from runner.model import Limits, RetryPolicy
@@ -150,7 +149,7 @@ def submit(  # noqa: PLR0917 - the signature is the command line
             timeout_s=None if timeout is None else values.duration(timeout, "--timeout"),
             grace_s=values.duration(grace, "--grace"),
         ),
-        retry=RetryPolicy(retries, tuple(parse_reason(reason) for reason in retry_on or ())),
+        retry=RetryPolicy(retries, tuple(values.reason(text) for text in retry_on or ())),
         name=None if name is None else values.run_name(name, "--name"),
         experiment=experiment,
         description=description,
@@ -230,12 +229,13 @@ def _accepted(run: RunRow, *, json: bool) -> None:
 
 def _stay(store: Store, run: RunRow, gone: int, *, json: bool) -> int:
     """Show the log until the run has ended. With --json the log goes to stderr: stdout is the result."""
-    from runner.cli import board
     from runner.logs import Follower
 
     sink = sys.stderr.buffer if json else None
     try:
         if run.composed:
+            from runner.cli import board
+
             board.follow(store, run, gone=gone, json=json)
         else:
             for block in Follower(store, run, gone=gone):

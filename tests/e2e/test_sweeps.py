@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runner.api import Run
-from runner.engine import Context, Pools
+from runner.engine.context import Context
+from runner.engine.pool import Pools
 from runner.engine.publish import Publisher
 from runner.engine.sweep import sweep_driver
 from runner.errors import StoreError

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.digests import Digests
-from runner.engine import Engine
+from runner.engine.loop import Engine
 from runner.model import Limits, Outcome, Reason, Status, Step
 from runner.plan import Plan, PlanStep, Pool, Upstream
 from runner.store import RunRow, Store
