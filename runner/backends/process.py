@@ -26,8 +26,7 @@ from runner.errors import UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from runner.backends.base import Box, Task
-    from runner.backends.docker import Facts
+    from runner.backends.base import Box, Facts, Task
     from runner.backends.forks import ForkServer
 
 _KEY = "RUNNER_KEY"
