@@ -35,6 +35,7 @@ ROWS = (
     ("",),  # `runner` itself: the public names, and where each is
     ("pipeline",),
     ("api",),
+    ("run", "images"),
     ("steplogs", "export"),
     ("cleanup", "diagnosis", "logs", "submission", "why"),
     ("supervisor", "registered"),

@@ -90,8 +90,8 @@ def _accepted(run: RunRow, *, json: bool) -> None:
 def _stay(store: Store, run: RunRow, gone: int, *, json: bool) -> int:
     """Show the log until the run has ended. With --json the log goes to stderr: stdout is the result."""
     # Before the wait, in which there is time for it.
-    from runner.api import Run
     from runner.logs import Follower
+    from runner.run import Run
 
     sink = sys.stderr.buffer if json else None
     try:

@@ -37,7 +37,7 @@ def show(run: Annotated[str, RUN], json: Annotated[bool, JSON] = False) -> None:
 
 
 def _data(store: Store, row: RunRow) -> dict[str, Any]:
-    from runner.api import Run
+    from runner.run import Run
 
     data = row.to_json()
     data |= tracked.data(store, row)
@@ -132,7 +132,7 @@ def _image(row: RunRow) -> str:
 
 
 def _show_facts(store: Store, row: RunRow) -> None:
-    from runner.api import Run
+    from runner.run import Run
 
     facts = [
         ("experiment", row.experiment),

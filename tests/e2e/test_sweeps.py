@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner.api import Run
 from runner.engine.context import Context
 from runner.engine.pool import Pools
 from runner.engine.publish import Publisher
@@ -20,6 +19,7 @@ from runner.errors import StoreError
 from runner.job import Distribution, EarlyTermination, Objective, Sampling, SweepLimits
 from runner.model import Reason, Status
 from runner.plan import Plan, PlanStep, SweepPlan, Upstream
+from runner.run import Run
 from runner.store import Store
 from runner.supervisor import ensure
 from tests.plans import MemoryBackend, accept, bash, published_by_nobody, start
