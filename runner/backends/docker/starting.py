@@ -62,4 +62,6 @@ class Starter:
             self._threads.shutdown()
         for engine in self._engines:
             engine.close()
-        os.close(self._told)
+        told, self._told = self._told, -1
+        if told >= 0:  # a backend may be closed twice, and the number may mean another file by then
+            os.close(told)
