@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runner.api import Run, build, get, push, submit, submit_job
+    from runner.api import submit, submit_job
     from runner.errors import RunnerError
+    from runner.images import build, push
     from runner.job import Data
     from runner.model import Outcome, Reason, Status
     from runner.pipeline import Pipeline, step
+    from runner.run import Run, get
 
 __all__ = [
     "Data",
@@ -35,12 +37,12 @@ _WHERE = {
     "Outcome": "runner.model",
     "Pipeline": "runner.pipeline",
     "Reason": "runner.model",
-    "Run": "runner.api",
+    "Run": "runner.run",
     "RunnerError": "runner.errors",
     "Status": "runner.model",
-    "build": "runner.api",
-    "get": "runner.api",
-    "push": "runner.api",
+    "build": "runner.images",
+    "get": "runner.run",
+    "push": "runner.images",
     "step": "runner.pipeline",
     "submit": "runner.api",
     "submit_job": "runner.api",

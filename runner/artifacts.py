@@ -7,7 +7,6 @@ link, and nothing is ever written outside the target folder.
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import stat
 from pathlib import Path
@@ -195,7 +194,7 @@ def _plain_folder(path: Path) -> None:
 
 def _copy_aside(origin: Path, place: Path) -> None:
     """Copy a file or link under a name that nobody can have foreseen, then rename it into place."""
-    aside = place.parent / f".runner-{secrets.token_hex(8)}"
+    aside = place.parent / f".runner-{os.urandom(8).hex()}"
     try:
         if origin.is_symlink():
             aside.symlink_to(origin.readlink())

@@ -7,7 +7,7 @@ import select
 import time
 from typing import TYPE_CHECKING
 
-from runner.engine import log_offset
+from runner.engine.logindex import log_offset
 from runner.supervisor import ensure
 
 if TYPE_CHECKING:

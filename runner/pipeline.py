@@ -39,7 +39,7 @@ from runner.spec.yamldoc import nearest
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from runner.api import Run
+    from runner.run import Run
 
 _open: ContextVar[Pipeline | None] = ContextVar("_open", default=None)
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runner import logs
-from runner.engine import log_offset
+from runner.engine.logindex import log_offset
 from runner.supervisor import ensure
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from runner import verdict
 from runner.backends import open_backend
-from runner.engine import Engine
+from runner.engine.loop import Engine
 from runner.errors import RunnerError
 from runner.store import Store, close_all
 

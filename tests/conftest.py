@@ -100,7 +100,7 @@ def home(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     yield path
     if not (path / "runner.db").exists():
         return
-    from runner.api import Run
+    from runner.run import Run
     from runner.store import Store
 
     store = Store(path)

@@ -35,6 +35,7 @@ ROWS = (
     ("",),  # `runner` itself: the public names, and where each is
     ("pipeline",),
     ("api",),
+    ("run", "images"),
     ("steplogs", "export"),
     ("cleanup", "diagnosis", "logs", "submission", "why"),
     ("supervisor", "registered"),
@@ -335,6 +336,25 @@ def test_commands_on_runs_import_nothing_heavy(cli: Cli, finished: str) -> None:
         loaded = set(done.stderr.rpartition("MODULES ")[2].split())
         assert {"runner", "typer"} <= loaded
         assert loaded.isdisjoint(HEAVY), argv
+
+
+_SPARED = ("job", "plan", "steplogs", "data", "environments", "engine.graph", "engine.whole", "sweeps.decide", "spec.config",
+           "spec.yamldoc", "spec.job", "submission.elsewhere", "submission.job", "cli.board", "backends.docker")  # fmt: skip
+
+
+def test_a_script_pays_for_no_pipeline_and_no_service_elsewhere(cli: Cli) -> None:
+    """What a plain submit imports was half of its cost: until the run is accepted it needs none of these."""
+    (cli.cwd / "a.sh").write_text("echo hello\n")
+    dump = _DUMP.replace('name.partition(".")[0] for name', "name for name")
+    done = subprocess.run(
+        [sys.executable, "-c", dump, "submit", "a.sh", "--backend", "process"], cwd=cli.cwd, env=cli.env,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stderr.rpartition("MODULES ")[2].split())
+    assert "runner.submission.script" in loaded
+    assert loaded.isdisjoint({f"runner.{name}" for name in _SPARED} | {"logging", "secrets", "asyncio"})
+    cli("wait", done.stdout.strip())
 
 
 HERE = (

@@ -36,7 +36,7 @@ def open_backend(name: str, store: Store, target: Mapping[str, str] | None = Non
 
             return ProcessBackend(store)
         case "docker":
-            from runner.backends.docker import DockerBackend
+            from runner.backends.docker.backend import DockerBackend
 
             return DockerBackend(store)
         case "azureml":

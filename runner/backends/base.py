@@ -309,6 +309,20 @@ class Layout:
     tracking: str = ""
 
 
+class Facts(Protocol):
+    """Where facts of images are remembered; the run store."""
+
+    @property
+    def cache(self) -> Path:
+        """A folder for things that can be made again."""
+
+    def fact(self, key: str) -> Any:
+        """A remembered fact or None."""
+
+    def remember(self, key: str, value: object) -> None:
+        """Remember a fact."""
+
+
 def with_files(outputs: Mapping[str, str], files: Collection[str]) -> dict[str, str]:
     """The folders of outputs, and for those that are one file its path in there: `<folder>/<name>`."""
     return {name: f"{path}/{name}" if name in files else path for name, path in outputs.items()}

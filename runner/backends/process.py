@@ -20,15 +20,14 @@ from typing import TYPE_CHECKING
 
 from runner.backends import cgroups, secretfile
 from runner.backends.base import Capabilities, Handle, Layout, Observation, Phase, with_files
-from runner.backends.forks import ForkServer
 from runner.bootstrapper import COMPILED, arguments, final_outcome, read_record, staged
 from runner.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from runner.backends.base import Box, Task
-    from runner.backends.docker import Facts
+    from runner.backends.base import Box, Facts, Task
+    from runner.backends.forks import ForkServer
 
 _KEY = "RUNNER_KEY"
 """In the script's environment, so that what is left of a task can be told from everything else on the machine."""
@@ -137,7 +136,10 @@ class ProcessBackend:
             return None  # one that was killed or failed might do so again
         argv = rendered["argv"]
         assert isinstance(argv, list)  # noqa: S101 - see `render`
-        self._server = self._server or ForkServer(Path(argv[3]))
+        if self._server is None:
+            from runner.backends.forks import ForkServer
+
+            self._server = ForkServer(Path(argv[3]))
         forked = self._server.start(argv[4:], _strings(rendered["env"]), cwd=str(rendered["cwd"]), log=log, lock=lock)
         if forked is None:  # it may have begun: the next try looks for it first
             raise UnavailableError(f"the process that starts tasks ended while it was to start {task.key}")

@@ -60,7 +60,7 @@ def build(  # noqa: PLR0917 - the signature is the command line
     What it will hold is found out first and kept in a lock beside the libs file. Every library is loaded before the image is
     tagged. Unchanged, nothing is built.
     """
-    from runner.api import build as build_image
+    from runner.images import build as build_image
 
     began = time.monotonic()
     stop_cleanly()
@@ -87,7 +87,7 @@ def build(  # noqa: PLR0917 - the signature is the command line
 def _eject(
     libs: Path, folder: Path, *, locked: bool, upgrade: Sequence[str], secrets: Sequence[str], json: bool
 ) -> None:
-    from runner.api import write_dockerfile
+    from runner.images import write_dockerfile
 
     written = write_dockerfile(libs, folder=folder, locked=locked, upgrade=upgrade, secrets=secrets, say=console.say)
     if json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_type_hints
 
 import typer
 
@@ -94,7 +94,10 @@ def application(only: str | None = None) -> typer.Typer:
 def _add(app: typer.Typer, commands: Mapping[str, str]) -> None:
     for name, where in commands.items():
         module, _, function = where.partition(":")
-        app.command(name)(getattr(import_module(f"runner.cli.{module}"), function))
+        command = getattr(import_module(f"runner.cli.{module}"), function)
+        # typer evaluates each annotation four times, and each makes an option anew (10 ms of a `submit`); so once, here.
+        command.__annotations__ = get_type_hints(command, include_extras=True)
+        app.command(name)(command)
 
 
 def _group() -> None:

@@ -27,7 +27,7 @@ def logs(  # noqa: PLR0917 - the signature is the command line
     step: Annotated[str | None, typer.Option(metavar="STEP", help="Of a pipeline: of this step alone.")] = None,
 ) -> None:
     """The script's output, byte for byte. Of a pipeline the lines of all steps, each with its step before it."""
-    from runner.api import Run
+    from runner.run import Run
 
     store, row = open_run(run)
     moment = None if since is None else _moment(since)

@@ -32,7 +32,7 @@ def push(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Push an image to a registry. Prints its name by digest; unchanged, nothing is sent."""
-    from runner.api import push as push_image
+    from runner.images import push as push_image
 
     if libs is not None and image is not None:
         if target is not None:

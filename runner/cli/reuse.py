@@ -63,7 +63,7 @@ def resume(
     json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> int:
     """Run a pipeline again from where it failed. What completed is taken over; secrets come from the environment."""
-    from runner.cli.submit import Show, carry_out
+    from runner.cli.carry import Show, carry_out
     from runner.submission.resuming import resumed
 
     def prepare(store: Store) -> Prepared:

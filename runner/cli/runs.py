@@ -35,7 +35,7 @@ def wait(
     json: Annotated[bool, JSON] = False,
 ) -> int:
     """Wait for runs to end. Exits as the first of them, in the order given, that did not end with 0."""
-    from runner.api import Run
+    from runner.run import Run
 
     opened = [open_run(reference) for reference in runs]
     code = 0
@@ -157,7 +157,7 @@ def experiments(json: Annotated[bool, JSON] = False) -> None:
 
 def cancel(run: Annotated[str, RUN], json: Annotated[bool, JSON] = False) -> None:
     """Ask a run to end. SIGTERM to the script, SIGKILL after its grace; returns at once."""
-    from runner.api import Run
+    from runner.run import Run
 
     store, row = open_run(run)
     asked = Run(store, row.name).cancel()
@@ -185,7 +185,7 @@ def download(
     json: Annotated[bool, JSON] = False,
 ) -> None:
     """Copy what a run left: outputs/, logs/ and named outputs. Of failed runs too; of a pipeline its outputs."""
-    from runner.api import Run
+    from runner.run import Run
 
     store, row = open_run(run if step is None else f"{run}.{step}")
     target = to or Path(row.name)

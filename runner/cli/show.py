@@ -40,7 +40,7 @@ def show(run: Annotated[str, RUN], json: Annotated[bool, JSON] = False) -> None:
 
 
 def _data(store: Store, row: RunRow) -> dict[str, Any]:
-    from runner.api import Run
+    from runner.run import Run
 
     data = row.to_json()
     data |= tracked.data(store, row)
@@ -154,7 +154,7 @@ def _elsewhere(store: Store, row: RunRow) -> list[tuple[str, str]]:
 
 
 def _show_facts(store: Store, row: RunRow) -> None:
-    from runner.api import Run
+    from runner.run import Run
 
     facts = [
         ("experiment", row.experiment),

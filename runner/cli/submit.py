@@ -1,106 +1,60 @@
-"""`runner submit`: options to a Request, and what the user sees until the run is accepted or, with --wait, has ended."""
+"""`runner submit`: options to a Request, or to the changes of a job."""
 
 from __future__ import annotations
 
-import os
-import sys
-from dataclasses import dataclass
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from runner import console
-from runner.cli import workspaces
+from runner.cli import options, workspaces
+from runner.cli.carry import Show, carry_out
 from runner.errors import UsageError
-from runner.model import Reason
 from runner.spec import values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from runner.model import Outcome
-    from runner.store import RunRow, Store
-    from runner.submission.accepting import Prepared
 
 script_args: list[str] = []
 """What stood after `--`; put here by `main`, which cuts it off before any parser sees it."""
 
 
 def submit(  # noqa: PLR0917 - the signature is the command line
-    script: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SCRIPT|JOB.yml",
-            help="A .py .R .sh .jl .js .pl .ipynb .Rmd .qmd, or an executable file; a job, pipeline or sweep as Azure ML's "
-            "YAML has it; pipeline:NAME[@VERSION].",
-        ),
-    ],
-    backend: Annotated[str | None, typer.Option(metavar="BACKEND", help="process, docker or azureml.")] = None,
-    compute: Annotated[str | None, typer.Option(metavar="C", help="A compute of Azure ML, or local.")] = None,
-    libs: Annotated[Path | None, typer.Option(metavar="FILE", help="Run in the image of this libs.yaml.")] = None,
-    image: Annotated[str | None, typer.Option(metavar="REF", help="Run in this image.")] = None,
-    code: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The folder to take along (default: the script's).")
-    ] = None,
-    input: Annotated[  # noqa: A002
-        list[str] | None,
-        typer.Option(metavar="NAME=PATH", help="A file or folder to read, as RUNNER_INPUT_NAME; on Azure also a URI."),
-    ] = None,
-    output: Annotated[
-        list[str] | None, typer.Option(metavar="NAME[=DIR]", help="A folder to collect, RUNNER_OUTPUT_NAME.")
-    ] = None,
-    env: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A variable.")] = None,
-    secret: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[=@FILE|=keyvault:[VAULT/]NAME]",
-            help="A secret: from the environment, a file, or a prompt; on Azure ML from Key Vault.",
-        ),
-    ] = None,
-    cpus: Annotated[str | None, typer.Option(metavar="N", help="Processors: 2, 0.5.")] = None,
-    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory limit: 512m, 2g.")] = None,
-    gpus: Annotated[int | None, typer.Option(metavar="N", min=1, help="Number of GPUs.")] = None,
-    shm_size: Annotated[str | None, typer.Option("--shm-size", metavar="SIZE", help="Size of /dev/shm: 1g.")] = None,
-    timeout: Annotated[str | None, typer.Option(metavar="TIME", help="End the script after: 30s, 10m, 1h30m.")] = None,
-    grace: Annotated[str, typer.Option(metavar="TIME", help="Time between SIGTERM and SIGKILL.")] = "10s",
-    retries: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Further attempts for causes that trying again can cure.")
-    ] = 0,
-    retry_on: Annotated[
-        list[str] | None, typer.Option("--retry-on", metavar="REASON", help="Also retry this: NonZeroExit, Timeout …")
-    ] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="The run's name (default: made up).")] = None,
-    experiment: Annotated[
-        str | None, typer.Option(metavar="E", help="Group of runs (default: the code folder's name).")
-    ] = None,
-    description: Annotated[str, typer.Option(metavar="TEXT", help="A note.")] = "",
-    tag: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A tag.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of a job: another value: inputs.lr=0.1.")
-    ] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Of a job: instead of runner.yaml.")] = None,
-    force_rerun: Annotated[bool, typer.Option("--force-rerun", help="Of a pipeline: reuse no earlier step.")] = False,
-    from_: Annotated[
-        str | None,
-        typer.Option("--from", metavar="STEP", help="Of a pipeline: take over the last run up to this step."),
-    ] = None,
-    registry: Annotated[
-        str | None, typer.Option(metavar="HOST[/PATH]", help="Azure ML: the registry to push the image to.")
-    ] = None,
-    instances: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Azure ML, of a job: on so many machines.")
-    ] = None,
-    workspace: Annotated[str | None, workspaces.WORKSPACE] = None,
-    resource_group: Annotated[str | None, workspaces.RESOURCE_GROUP] = None,
-    subscription: Annotated[str | None, workspaces.SUBSCRIPTION] = None,
-    auth: Annotated[str | None, workspaces.AUTH] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Stay, show the log, exit as the script did.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; start nothing.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
+    script: options.Script,
+    backend: options.Backend = None,
+    compute: options.Compute = None,
+    libs: options.Libs = None,
+    image: options.Image = None,
+    code: options.Code = None,
+    input: options.Input = None,  # noqa: A002
+    output: options.Output = None,
+    env: options.Env = None,
+    secret: options.Secret = None,
+    cpus: options.Cpus = None,
+    memory: options.Memory = None,
+    gpus: options.Gpus = None,
+    shm_size: options.ShmSize = None,
+    timeout: options.Timeout = None,
+    grace: options.Grace = "10s",
+    retries: options.Retries = 0,
+    retry_on: options.RetryOn = None,
+    name: options.Name = None,
+    experiment: options.Experiment = None,
+    description: options.Description = "",
+    tag: options.Tag = None,
+    set_: options.Set = None,
+    config: options.Config = None,
+    force_rerun: options.ForceRerun = False,
+    from_: options.From = None,
+    registry: options.Registry = None,
+    instances: options.Instances = None,
+    workspace: options.Workspace = None,
+    resource_group: options.ResourceGroup = None,
+    subscription: options.Subscription = None,
+    auth: options.Auth = None,
+    wait: options.Wait = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
 ) -> int:
     """Run a script, a job or a pipeline. What follows `--` is the script's: runner submit train.R --wait -- --rounds 50."""
-    from runner.api import parse_reason
     from runner.cli import secret as secrets_given
     from runner.cli import submit_job
     from runner.model import Limits, RetryPolicy
@@ -150,129 +104,13 @@ def submit(  # noqa: PLR0917 - the signature is the command line
             timeout_s=None if timeout is None else values.duration(timeout, "--timeout"),
             grace_s=values.duration(grace, "--grace"),
         ),
-        retry=RetryPolicy(retries, tuple(parse_reason(reason) for reason in retry_on or ())),
+        retry=RetryPolicy(retries, tuple(values.reason(text) for text in retry_on or ())),
         name=None if name is None else values.run_name(name, "--name"),
         experiment=experiment,
         description=description,
         tags=_pairs(tag, "--tag", "K=V"),
     )
     return carry_out(lambda store: prepare(request, store, console.say, build=not dry_run), show)
-
-
-@dataclass(frozen=True, slots=True)
-class Show:
-    """What the user wants to see of it."""
-
-    wait: bool
-    dry_run: bool
-    json: bool
-
-
-def carry_out(prepare: Callable[[Store], Prepared], show: Show) -> int:
-    """Decide, then start (or with --dry-run show) what was decided; with --wait stay until the end."""
-    from runner.store import Store
-    from runner.submission.accepting import accept, handed_over
-    from runner.supervisor import ensure
-
-    store = Store()
-    try:
-        prepared = prepare(store)
-        if show.dry_run:
-            _preview(prepared, store, json=show.json)
-            return 0
-        run, gone = accept(prepared, store)
-        run = handed_over(store, run, gone, console.say)
-    except KeyboardInterrupt as stop:
-        if not stop.args:
-            console.say("", "\ninterrupted; nothing was submitted")
-        else:
-            ensure(store, store.get(stop.args[0]))
-            console.say("", f"\ninterrupted; {stop.args[0]} was submitted and goes on")
-        return 130
-    if not show.wait and not _never_began(run):
-        os.close(gone)
-        _accepted(run, json=show.json)
-        return 0
-    console.say("run", run.name)
-    return _stay(store, run, gone, json=show.json)
-
-
-def _preview(prepared: Prepared, store: Store, *, json: bool) -> None:
-    from runner.submission.accepting import preview
-
-    if prepared.target is not None and not json:
-        from runner.spec.jobwriter import written
-
-        console.result(written(preview(prepared, store)["request"]).rstrip())
-    elif prepared.plan is None or json:
-        console.result_json(preview(prepared, store))
-    else:
-        from runner.graph import draw
-
-        console.result(draw(prepared.plan, "text").rstrip())
-
-
-def _never_began(run: RunRow) -> bool:
-    """The service elsewhere would not have it; that is told like the end of a run that was waited for."""
-    return run.outcome is not None and run.outcome.reason is Reason.START_FAILED
-
-
-def _accepted(run: RunRow, *, json: bool) -> None:
-    if json:
-        console.result_json(run.to_json())
-    elif sys.stdout.isatty():
-        console.result(f"{run.name}  {run.status.value} on {run.backend}")
-    else:
-        console.result(run.name)
-    if not json:
-        console.say("", f"follow: runner logs -f {run.name}     cancel: runner cancel {run.name}")
-
-
-def _stay(store: Store, run: RunRow, gone: int, *, json: bool) -> int:
-    """Show the log until the run has ended. With --json the log goes to stderr: stdout is the result."""
-    from runner.cli import board
-    from runner.logs import Follower
-
-    sink = sys.stderr.buffer if json else None
-    try:
-        if run.composed:
-            board.follow(store, run, gone=gone, json=json)
-        else:
-            for block in Follower(store, run, gone=gone):
-                console.result_bytes(block, sink)
-    except KeyboardInterrupt:
-        console.say(
-            "", f"\n{run.name} goes on.  follow: runner logs -f {run.name}     cancel: runner cancel {run.name}"
-        )
-        return 130
-    ended = store.get(run.name)
-    outcome = ended.outcome
-    assert outcome is not None  # noqa: S101 - the follower stops at the end
-    if json:
-        console.result_json(ended.to_json())
-    else:
-        _closing(store, ended, outcome)
-    return outcome.process_exit
-
-
-def _closing(store: Store, run: RunRow, outcome: Outcome) -> None:
-    from runner.api import Run
-
-    files = [path.removeprefix("outputs/") for path, _ in Run(store, run.name).outputs()]
-    console.say("", console.closing_line(outcome, files))
-    if outcome.message:
-        console.say("", f"  {outcome.message}")
-    for warning in outcome.warnings:
-        console.say("", f"  warning: {warning}")
-    if outcome.process_exit != 0:
-        from runner.cli.show import cause
-
-        ended = cause(store, run) or run
-        if advice := console.advice(ended, ended.outcome or outcome):
-            console.say("", f"  try: {advice}")
-        console.say("", f"  log: runner logs {ended.name}")
-    elif files:
-        console.say("", f"runner download {run.name}")
 
 
 # -- options --------------------------------------------------------------------------------------------------------

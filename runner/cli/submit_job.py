@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from runner import console
 from runner.cli import workspaces
 from runner.errors import UsageError
-from runner.job import Graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,6 +122,8 @@ def prepared(target: str, named: Named, changes: Changes, store: Store, *, build
 
 
 def _refuse_instances(job: Job) -> None:
+    from runner.job import Graph
+
     if isinstance(job.component, Graph):
         raise UsageError(
             "--instances is of one job, and this is a pipeline",

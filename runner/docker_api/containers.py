@@ -53,6 +53,16 @@ class Engine:
         answer = self._connection.json("GET", "/networks/bridge", accept=(404,))
         return None if answer is None else str(answer["Created"])
 
+    @property
+    def connected(self) -> int:
+        """Names the connection that stands now; for `still`."""
+        return self._connection.opened
+
+    def still(self, connected: int) -> bool:
+        """Whether the engine answers on that very connection, so has neither ended nor been started anew since."""
+        status, _ = self._connection.call("GET", "/_ping")
+        return status == 200 and self._connection.opened == connected
+
     def image(self, reference: str) -> ImageInfo | None:
         """Facts of a local image, or None when the engine does not have it."""
         answer = self._connection.json("GET", path("images", reference, "json"), accept=(404,))

@@ -60,6 +60,8 @@ class Connection:
         self._sock: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
+        self.opened = 0
+        """How often it had to be opened: the same number twice, the same engine all the while."""
 
     def call(
         self,
@@ -171,6 +173,7 @@ class Connection:
     ) -> None:  # fmt: skip
         if self._sock is None:
             self._sock, self._process = connect(self._host, self._timeout)
+            self.opened += 1
             self._buffer = b""
         self._sock.settimeout(timeout)
         target = path + ("?" + urlencode(query) if query else "")

@@ -37,6 +37,9 @@ _PAUSE_S = 1.0
 """A store that cannot be written (a full disk) is tried again so often."""
 
 
+_CLEAN_AFTER_S = 0.5
+"""What an ended step held is freed so long after it: an engine has that end and the next start to see to."""
+
 _TRASH_S = 0.005
 """How often we look whether all boxes are gone, once all steps have ended."""
 
@@ -53,7 +56,8 @@ class GraphDriver:
         self._pools = Pools(plan.pools)
         self._cache = StepCache(context.store, run, plan, isolates=context.backend.capabilities.isolates)
         self._running: dict[str, tuple[Driver, RunRow]] = {}
-        self._cleaning: deque[StepDriver] = deque()
+        self._cleaning: deque[tuple[float, StepDriver]] = deque()
+        """When at the earliest, and what."""
         self._attempts: dict[str, int] = {}
         self._ends: list[tuple[str, Outcome]] = []
         self._failed: tuple[str, Outcome] | None = None
@@ -120,7 +124,7 @@ class GraphDriver:
                 soonest = 0.0
         if self._stopping is None and self._start_next():
             soonest = 0.0
-        elif self._cleaning:  # after the start of what waited for it: an engine takes 50 ms to remove a container
+        elif self._cleaning:
             soonest = min(soonest, self._clean())
         if not self._running and (self._stopping is not None or not self._progress.ready):
             self._end_unstarted()
@@ -137,11 +141,14 @@ class GraphDriver:
         return soonest
 
     def _clean(self) -> float:
-        """Free what an ended step holds; one that cannot be reached now goes to the end of the line."""
-        driver = self._cleaning.popleft()
+        """Free what an ended step holds, after the start of what waited for it; what cannot be reached now comes again."""
+        due, driver = self._cleaning[0]
+        if self._running and (left := due - time.monotonic()) > 0:
+            return left
+        self._cleaning.popleft()
         delay = driver.advance()
         if not driver.done:
-            self._cleaning.append(driver)
+            self._cleaning.append((time.monotonic() + max(0.0, delay), driver))
         return delay
 
     # -- starting -------------------------------------------------------------------------------------------------
@@ -236,7 +243,7 @@ class GraphDriver:
         if isinstance(ran := driver.ran if isinstance(driver, ReusingDriver) else driver, StepDriver):
             number = ran.number
             if not ran.done:
-                self._cleaning.append(ran)
+                self._cleaning.append((time.monotonic() + _CLEAN_AFTER_S, ran))
         self._ended(
             name, driver.outcome, number
         )  # first: what follows must not be lost if the store cannot be read now

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.errors import SpecError
+from runner.errors import SpecError, UsageError
+from runner.model import Reason, Status, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,6 +154,19 @@ def key_vault(text: str, key: str) -> str:
             key=key,
         )
     return text
+
+
+def reason(text: str) -> Reason:
+    """A reason to retry as the user writes it, whatever its case; only those that end a step as failed.
+
+    Raises:
+        UsageError: not one of them.
+    """
+    failed = [each for each in Reason if status_of(each) is Status.FAILED]
+    for each in failed:
+        if each.value.lower() == text.lower():
+            return each
+    raise UsageError(f"{text!r} is not a reason to retry", f"expected one of: {', '.join(failed)}")
 
 
 def human_size(count: float) -> str:

@@ -8,17 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import composer, environments, snapshot
-from runner.data.place import without_login
+from runner import composer, snapshot
 from runner.errors import (
     CodeFolderError,
     NotFoundError,
     UsageError,
 )
-from runner.job import DataType, Where
 from runner.model import Limits, Remote, RetryPolicy, Step
-from runner.spec import config as configuration
-from runner.submission import elsewhere, images
 from runner.submission.accepting import WHOLE, CodeFolder, Prepared, render
 from runner.submission.choices import (
     Asked,
@@ -35,6 +31,7 @@ if TYPE_CHECKING:
 
     from runner.backends.base import Backend
     from runner.job import Environment
+    from runner.spec.config import Config
     from runner.store import Store
     from runner.submission.accepting import Say
 
@@ -84,7 +81,7 @@ def prepare(request: Request, store: Store, say: Say, *, build: bool = True) -> 
     if request.libs is not None:
         _kind_of(request.libs, "libs file")
     backend_name = choose_backend(request.backend, request.compute, say)
-    asked = Asked(backend_name, request.target, lambda: configuration.load(root, os.environ), root)
+    asked = Asked(backend_name, request.target, lambda: _config(root), root)
     backend, target = opened(asked, store, say)
     try:
         check_vaulted(request.vaulted, backend)
@@ -138,6 +135,8 @@ class _Making:
                     "note", f"libs.yaml beside the script is not used: backend {self.backend.name} runs in no image"
                 )
             return step, {}
+        from runner import environments
+
         image = environments.resolve(self._wanted(), self.say, build=self.build)
         step = replace(step, image=image.id)
         if step.secrets:
@@ -147,8 +146,11 @@ class _Making:
 
     def elsewhere(self, step: Step, store: Store) -> tuple[Step, dict[str, str]]:
         """For a backend elsewhere."""
+        from runner.job import DataType
+        from runner.submission import elsewhere, images
+
         request = self.request
-        config = configuration.load(self.script.parent, os.environ)
+        config = _config(self.script.parent)
         pushing = images.Pushing(
             request.registry, images.registry_of(self.backend), config, store.cache / "contexts", self.say, self.build
         )
@@ -168,6 +170,8 @@ class _Making:
         return replace(step, image=named, remote=replace(remote, environment=environs.member)), {named: environs.shown}
 
     def _wanted(self) -> Environment | None:
+        from runner import environments
+
         return environments.beside(self.script, self.request.image, self.request.libs, self.say)
 
 
@@ -274,18 +278,33 @@ def _check_places(step: Step, taken: snapshot.Snapshot) -> None:
                 )
 
 
+def _config(folder: Path) -> Config:
+    from runner.spec import config as configuration
+
+    return configuration.load(folder, os.environ)
+
+
 def _input(name: str, given: Path | str, *, remote: bool) -> str:
     """The absolute path, or the URI as it is; what is uploaded must be nothing that no job may be given."""
     if isinstance(given, str):
         if not remote:
+            from runner.data.place import without_login
+
             raise UsageError(
                 f"--input {name}={without_login(given)}: a script on this machine is given files and folders",
                 "write a job file (docs/jobs.md), which takes addresses too, or download it first",
             )
-        return elsewhere.located(given, Where(key=f"--input {name}"))
+        return _located(given, name)
     _kind_of(given, f"file or folder for --input {name}")
     path = str(_absolute(given))
-    return elsewhere.located(path, Where(key=f"--input {name}")) if remote else path
+    return _located(path, name) if remote else path
+
+
+def _located(place: str, name: str) -> str:
+    from runner.job import Where
+    from runner.submission import elsewhere
+
+    return elsewhere.located(place, Where(key=f"--input {name}"))
 
 
 def _output(name: str, folder: str | None) -> str | None:

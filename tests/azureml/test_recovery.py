@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner.api import Run
 from runner.model import Status
+from runner.run import Run
 from runner.store import Store
 from runner.submission.accepting import accept
 from runner.submission.job import JobRequest, loaded

@@ -30,7 +30,7 @@ SIZES = (100, 1000, 10_000)
 
 def measure(steps: int, folder: Path) -> dict[str, float]:
     """Seconds of each part, and bytes of peak memory before and after."""
-    from runner.engine import Engine
+    from runner.engine.loop import Engine
     from runner.store import Store
     from runner.submission import job
     from tests.plans import MemoryBackend, accept, published_by_nobody

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from runner.engine import Engine
+from runner.engine.loop import Engine
 from runner.model import Step
 from runner.plan import Plan, PlanStep, Upstream
 from runner.store import Store

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.api import Run
 from runner.plan import Plan, Upstream
+from runner.run import Run
 from runner.store import Store
 from tests.cli.test_runs import agrees, documented
 from tests.plans import accept, bash, start

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.api import Run
 from runner.backends.forks import ForkServer
 from runner.model import Limits, Reason, Status
 from runner.plan import Plan, Pool
+from runner.run import Run
 from runner.store import Store
 from runner.supervisor import ensure
 from tests.conftest import eventually

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner.api import Run
+from runner.run import Run
 from runner.store import Store
 from tests.conftest import eventually
 from tests.contract.helpers import running_with

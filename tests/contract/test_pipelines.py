@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runner.api import Run
 from runner.backends import find_target
 from runner.errors import CapabilityError
 from runner.model import Limits, Reason, RetryPolicy, Status
 from runner.plan import Plan, PlanStep, Pool, Upstream
+from runner.run import Run
 from runner.spec import config
 from runner.store import Store
 from runner.supervisor import ensure

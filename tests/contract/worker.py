@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from runner.api import Run, submit
+from runner.api import submit
 from runner.errors import RunnerError
+from runner.run import Run
 from runner.store import Store
 
 

@@ -38,7 +38,7 @@ def home(small: Path) -> Iterator[Path]:
     yield path
     subprocess.run(["mount", "-o", "remount,size=200m", str(small)], check=True)
     if (path / "runner.db").exists():
-        from runner.api import Run
+        from runner.run import Run
         from runner.store import Store
 
         store = Store(path)

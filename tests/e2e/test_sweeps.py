@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner.api import Run
-from runner.engine import Context, Pools
+from runner.engine.context import Context
+from runner.engine.pool import Pools
 from runner.engine.publish import Publisher
 from runner.engine.sweep import sweep_driver
 from runner.errors import StoreError
 from runner.job import Distribution, EarlyTermination, Objective, Sampling, SweepLimits
 from runner.model import Reason, Status
 from runner.plan import Plan, PlanStep, SweepPlan, Upstream
+from runner.run import Run
 from runner.store import Store
 from runner.supervisor import ensure
 from tests.plans import MemoryBackend, accept, bash, published_by_nobody, start

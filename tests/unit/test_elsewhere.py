@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner.api import Run
 from runner.errors import CapabilityError, SpecError, UnavailableError, UsageError
 from runner.job import Environment
 from runner.model import Limits, Outcome, Reason, Remote, RetryPolicy, Status, Step
 from runner.plan import Plan, PlanStep
+from runner.run import Run
 from runner.spec import config as configuration
 from runner.store import Store
 from runner.submission import accepting, choices, images

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.digests import Digests
-from runner.engine import Engine
+from runner.engine.loop import Engine
 from runner.model import Limits, Outcome, Reason, Status, Step
 from runner.plan import Plan, PlanStep, Pool, Upstream
 from runner.store import RunRow, Store
@@ -188,6 +188,27 @@ def test_independent_steps_run_at_once_as_far_as_there_is_room(store: Store) -> 
     drive(store, run, backend)
     assert backend.most == 2
     assert [name.partition(".")[2] for name in backend.started] == [each.name for each in steps], "as in the plan"
+
+
+def test_what_an_ended_step_held_is_freed_while_its_successor_runs(store: Store) -> None:
+    run, _ = accept(store, Plan((step("a"), step("b", "a"))), backend="memory")
+    seen: list[str] = []
+
+    class Noting(MemoryBackend):
+        def submit(self, task: Task) -> Handle:
+            seen.append(f"start {task.labels['runner.step']}")
+            return super().submit(task)
+
+        def wait(self, timeout: float) -> None:
+            if "start b" not in seen or "free a" in seen:  # b goes on until a is gone
+                super().wait(timeout)
+
+        def remove(self, handle: Handle) -> None:
+            seen.append(f"free {self._tasks[handle].labels['runner.step']}")
+            super().remove(handle)
+
+    drive(store, run, Noting())
+    assert seen == ["start a", "start b", "free a", "free b"]
 
 
 def test_a_step_larger_than_the_pool_runs_alone(store: Store) -> None:

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner import logs
-from runner.engine import log_offset
-from runner.engine.logindex import ENTRY
+from runner.engine.logindex import ENTRY, log_offset
 from runner.logs import Follower, last_lines, read
 from runner.model import Outcome, Reason, Status, Step
 from runner.store import RunRow, Store

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.backends.base import Observation, Phase
-from runner.engine import Engine
+from runner.engine.loop import Engine
 from runner.errors import BackendError, ImageError, UnavailableError
 from runner.model import Outcome, Reason, Remote, Status, Step
 from runner.plan import Plan, PlanStep, Upstream
