@@ -17,8 +17,14 @@ from typing import Any
 
 import pytest
 
+from tests.emulators.azureml.fixture import azureml, azureml_service
 from tests.forking import Forks
 
+# One emulator on each worker, for all suites that take it; where all that it knows is looked at, a module has its own.
+__all__ = ["azureml", "azureml_service"]
+
+EVERYTHING = "RUNNER_TEST_EVERYTHING" in os.environ
+"""`make nightly`: also what repeats a thing seen already, with other numbers."""
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE_S = 60.0
 

@@ -19,7 +19,7 @@ from runner.backends.base import Box, Phase
 from runner.bootstrapper import final_outcome, read_record
 from runner.composer import compose_task
 from runner.model import Limits, Outcome, Remote, Step
-from tests.emulators.azureml.fixture import Admin, Service, azureml, azureml_service
+from tests.emulators.azureml.fixture import Admin, Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from runner.backends.base import Handle, Observation, Task
 
-__all__ = ["azureml", "azureml_service"]
 DEADLINE_S = 90.0
 
 

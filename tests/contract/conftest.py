@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.contract.helpers import Api, Gate, Worker
-from tests.emulators.azureml.fixture import azureml_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from runner.backends.base import Capabilities
-
-__all__ = ["azureml_service"]
 
 
 @pytest.fixture(scope="session")
