@@ -1,5 +1,6 @@
 # make demo   a first run: hello.py as a process, and with an engine the R sample in its built image
 # make test   everything that CI runs: lint, types, all suites (installs and starts an engine as root on Debian)
+# make nightly  the suites with all that repeats: every exit code on every backend, twenty times the examples
 # make bench  the benchmark table in docs/benchmarks.md
 # make lock   pin the development environment anew
 
@@ -7,16 +8,17 @@ PYTHON ?= python3
 # Every test starts the command many times: without bytecode each start compiles all of it anew (150 ms).
 unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
-JOBS ?= 3
+# More than a small machine has processors: a test of a run elsewhere mostly waits.
+JOBS ?= 4
 
-.PHONY: demo test lint types suites bench lock clean
+.PHONY: demo test lint types suites nightly bench lock clean
 
 demo: .venv/ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" pipelines/demo.sh
 
 test: .venv/ready
-	@$(MAKE) --no-print-directory lint types
-	@.ci/with-engine $(MAKE) --no-print-directory suites
+	@$(MAKE) --no-print-directory lint
+	@.ci/with-engine $(MAKE) --no-print-directory -j 2 types suites
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -27,6 +29,10 @@ types: .venv/ready
 
 suites: .venv/ready
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+nightly: export RUNNER_TEST_EVERYTHING = 1
+nightly: .venv/ready
+	@.ci/with-engine $(MAKE) --no-print-directory suites
 
 bench: .venv/ready
 	.ci/with-engine $(BIN)/python -m tests.benchmarks

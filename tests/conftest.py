@@ -17,8 +17,15 @@ from typing import Any
 
 import pytest
 
+from tests.emulators.azureml.fixture import azureml, azureml_service
+from tests.forking import Forks
 from tests.patience import PATIENCE
 
+# One emulator on each worker, for all suites that take it; where all that it knows is looked at, a module has its own.
+__all__ = ["azureml", "azureml_service"]
+
+EVERYTHING = "RUNNER_TEST_EVERYTHING" in os.environ
+"""`make nightly`: also what repeats a thing seen already, with other numbers."""
 ROOT = Path(__file__).resolve().parent.parent
 DEADLINE_S = 60.0 * PATIENCE
 
@@ -45,10 +52,13 @@ class Done:
 
 
 class Cli:
-    """The `runner` command as a user starts it: a process of its own, with the test's run store."""
+    """The `runner` command: a process of its own, with the test's run store.
 
-    def __init__(self, home: Path, cwd: Path) -> None:
-        self.home, self.cwd = home, cwd
+    forks: what to fork a command from that nothing is sent to meanwhile; None: each is started as a user does.
+    """
+
+    def __init__(self, home: Path, cwd: Path, forks: Forks | None = None) -> None:
+        self.home, self.cwd, self._forks = home, cwd, forks
         self.env = {**os.environ, "RUNNER_HOME": str(home), "NO_COLOR": "1", "PYTHONWARNINGS": "error"}
         self.env.pop("RUNNER_TEST_KEEP", None)
 
@@ -58,8 +68,12 @@ class Cli:
     def __call__(
         self, *args: str | Path, env: dict[str, str] | None = None, timeout: float = 120, stdin: bytes | None = None
     ) -> Done:
+        environment = {**self.env, **(env or {})}
+        if self._forks is not None and stdin is None and self._forks.take(environment):
+            code, out, err = self._forks.run([str(arg) for arg in args], self.cwd, environment, timeout * PATIENCE)
+            return Done(code, out, err.decode("utf-8", "replace"))
         done = subprocess.run(
-            self.argv(*args), cwd=self.cwd, env={**self.env, **(env or {})}, capture_output=True, timeout=timeout * PATIENCE,
+            self.argv(*args), cwd=self.cwd, env=environment, capture_output=True, timeout=timeout * PATIENCE,
             check=False, input=stdin, stdin=subprocess.DEVNULL if stdin is None else None,
         )  # fmt: skip
         return Done(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
@@ -147,9 +161,17 @@ def work(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """What commands are forked from, on each worker of the test run."""
+    forks = Forks()
+    yield forks
+    forks.close()
+
+
 @pytest.fixture
-def cli(home: Path, work: Path) -> Cli:
-    return Cli(home, work)
+def cli(home: Path, work: Path, forks: Forks) -> Cli:
+    return Cli(home, work, forks)
 
 
 @pytest.fixture(scope="session")

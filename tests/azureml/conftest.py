@@ -20,7 +20,7 @@ from runner.bootstrapper import final_outcome, read_record
 from runner.composer import compose_task
 from runner.model import Limits, Outcome, Remote, Step
 from tests.contract.workspace import ONLY_THE_EMULATOR
-from tests.emulators.azureml.fixture import Admin, Service, azureml, azureml_service
+from tests.emulators.azureml.fixture import Admin, Service
 from tests.patience import REAL
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from runner.backends.base import Handle, Observation, Task
 
-__all__ = ["azureml", "azureml_service"]
 DEADLINE_S = 90.0
 
 

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import xml.etree.ElementTree as ET
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from runner.backends.azureml.backend import AzureMLBackend
 from tests.azureml.conftest import Emulator
 from tests.conftest import Cli, eventually
+from tests.contract.helpers import supervisors
 
 pytestmark = pytest.mark.docker
 
@@ -183,17 +183,6 @@ def test_one_that_is_canceled_in_the_portal_is_not_complete(lab: Lab) -> None:
     assert lab.cli("wait", "one").code == 143
     run = lab.cli.row("one")
     assert (run["status"], run["reason"]) == ("Canceled", "CanceledExternally")
-
-
-def supervisors(home: Path, name: str) -> list[int]:
-    """Processes of that run; they share the command line of the submit that they came from."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            words, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
-            if f"\0--name\0{name}".encode() in words and f"RUNNER_HOME={home}\0".encode() in environment:
-                found.append(int(folder.name))
-    return found
 
 
 def test_a_killed_supervisor_loses_nothing(lab: Lab) -> None:

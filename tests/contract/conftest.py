@@ -10,7 +10,6 @@ import pytest
 
 from tests.contract import workspace
 from tests.contract.helpers import Api, Gate, Worker
-from tests.emulators.azureml.fixture import azureml_service
 from tests.patience import REAL
 
 if TYPE_CHECKING:
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runner.backends.base import Capabilities
-
-__all__ = ["azureml_service"]
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,7 @@ class Api:
         )  # fmt: skip
         return str(name)
 
-    def ended(self, name: str, timeout: float = 60) -> Row:
+    def ended(self, name: str, timeout: float = 120) -> Row:
         """Wait for the end; the row as `--json` shows it."""
         row: Row = self.worker.ask(op="wait", home=str(self.home), name=name, timeout=timeout * PATIENCE)
         return row

@@ -122,8 +122,8 @@ def _times(row: RunRow) -> tuple[datetime, datetime]:
 
 
 def test_steps_run_at_once_and_each_after_what_it_needs(bench: Bench) -> None:
-    slow = bash("slow", "sleep 1.5; echo slow")
-    run = bench.run(slow, bash("other", "sleep 1.5; echo other"), bash("after", "echo after", "slow", "other"))
+    slow = bash("slow", "sleep 3; echo slow")
+    run = bench.run(slow, bash("other", "sleep 3; echo other"), bash("after", "echo after", "slow", "other"))
     times = {str(each.path): _times(each) for each in bench.store.children(run.row)}
     assert max(times["slow"][0], times["other"][0]) < min(times["slow"][1], times["other"][1])
     assert times["after"][0] >= max(times["slow"][1], times["other"][1])

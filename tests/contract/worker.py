@@ -15,6 +15,7 @@ from runner.api import submit
 from runner.errors import RunnerError
 from runner.run import Run
 from runner.store import Store
+from tests.forked import preload
 
 
 def answer(asked: dict[str, Any]) -> object:
@@ -37,17 +38,9 @@ def answer(asked: dict[str, Any]) -> object:
             raise ValueError(asked["op"])
 
 
-def warm(backend: str) -> None:
-    """Import what a submit to that backend imports, once for all supervisors, as a notebook has it after its first."""
-    if backend == "azureml":
-        from runner.backends.azureml import sdk
-
-        sdk.load({"type": "command", "command": "true", "environment": {"image": "none"}})
-
-
 def main() -> None:
     """Answer until stdin ends."""
-    warm(sys.argv[1])
+    preload(there=sys.argv[1] == "azureml")  # once for all supervisors, as a notebook has it after its first
     for line in sys.stdin:
         try:
             said: dict[str, object] = {"ok": answer(json.loads(line))}

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from runner.builder import BuiltImage, Options, build
+from tests.conftest import Cli
 from tests.e2e.build_material import build_containers, docker, make_cran, served
+
+
+@pytest.fixture
+def cli(home: Path, work: Path) -> Cli:
+    """Started as a user does, each time: here nothing is spared."""
+    return Cli(home, work)
 
 
 @dataclass

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import eventually
 from tests.contract.helpers import no_secrets_left, pids, running_with
+from tests.e2e.phases import PHASES, Submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,19 +46,22 @@ sys.exit(int(sys.argv[1]))
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done to one run. Times in seconds after the start of the command, or after the supervisor is seen."""
+    """What is done to one run.
+
+    kill_command: the phase in which the command is killed, and seconds from when that is seen. kill_supervisor: seconds from
+    when it is seen.
+    """
 
     name: str
     code: int
     length: float
     secret: bool
     wait: bool
-    kill_command: float | None
+    kill_command: tuple[str, float] | None
     kill_supervisor: float | None
 
 
-def _plans(seed: int, usual: float) -> list[Plan]:
-    """The plans of a seed. usual: seconds that the command needs on this machine now, from its start to its end."""
+def _plans(seed: int) -> list[Plan]:
     dice = random.Random(seed)
     plans = []
     for number in range(_RUNS):
@@ -68,8 +73,12 @@ def _plans(seed: int, usual: float) -> list[Plan]:
                 length=dice.choice((0.0, 0.1, 0.4)),
                 secret=dice.random() < 0.3,
                 wait=dice.random() < 0.5,
-                # What matters happens in the last fifth; under the load of the others it comes later.
-                kill_command=dice.uniform(0.7, 2.5) * usual if victim != "supervisor" else None,
+                kill_command=(
+                    dice.choice((*PHASES, "accepted", "supervised")),
+                    dice.choice((0.0, dice.uniform(0, 0.2))),
+                )
+                if victim != "supervisor"
+                else None,
                 kill_supervisor=dice.choice((0.0, dice.uniform(0, 0.05), dice.uniform(0, 0.8)))
                 if victim != "command"
                 else None,
@@ -115,13 +124,15 @@ def _attack(cli: Cli, where: list[str], script: Path, marks: Marks, plan: Plan) 
     options = [*where, "--name", plan.name, "--input", f"marks={marks.folder}"]
     options += ["--secret", "TOKEN"] if plan.secret else []
     options += ["--wait"] if plan.wait else []
-    began = time.monotonic()
     command = cli.start("submit", script, *options, "--", str(plan.code), str(plan.length), env={"TOKEN": "x" * 40})
     killer = threading.Thread(target=_kill_supervisor, args=(cli.home, plan, command.pid))
     killer.start()
     if plan.kill_command is not None:
+        phase, delay = plan.kill_command
+        submit = Submit(cli.home, plan.name, command.pid)
+        eventually(lambda: command.poll() is not None or PHASES[phase](submit), f"{plan} is {phase}")
         with suppress(subprocess.TimeoutExpired):
-            command.wait(max(0.0, began + plan.kill_command - time.monotonic()))
+            command.wait(delay)
         command.kill()
     killer.join()
     command.communicate(timeout=90)
@@ -171,9 +182,7 @@ def test_killed_at_random_moments(
 ) -> None:
     seed = _SEED + part + 100 * len(where)
     path = script("once.py", _SCRIPT)
-    began = time.monotonic()
-    cli("submit", path, *where, "--name", "usual", "--input", f"marks={marks.folder}", "--", "0", "0")
-    plans = _plans(seed, time.monotonic() - began)
+    plans = _plans(seed)
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda plan: _attack(cli, where, path, marks, plan), plans))
     rows = {row["name"]: row for row in cli("list", "--limit", "100", "--json").json}

@@ -7,12 +7,15 @@ import pty
 import signal
 import subprocess
 import time
+from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import eventually, without_python_s_own
+from tests.conftest import DEADLINE_S, eventually, without_python_s_own
 from tests.contract.helpers import stored, supervisors
+from tests.e2e.phases import PHASES, Submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +28,8 @@ _GATED = (
     "import os, time\nprint('began', flush=True)\n"
     "while not os.path.exists(os.environ['RUNNER_INPUT_GATE'] + '/go'): time.sleep(0.05)\nprint('ended', flush=True)\n"
 )
-_MOMENTS = [0.1, 0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.4, 1.7]
-"""In units of what `submit` takes: it has read its options at about 0.6, accepts the run at 0.9, and --wait stays."""
+_DELAYS = (0.0, 0.01, 0.05, 0.15)
+"""Seconds from when a phase is seen to Ctrl-C: the next phase may have begun by then, or not."""
 
 
 def _check(cli: Cli, name: str, err: str) -> bool:
@@ -51,38 +54,43 @@ def test_ctrl_c_at_each_phase(cli: Cli, where: list[str], script: Callable[[str,
     gate = tmp_path / "gate"
     gate.mkdir()
     path = script("a.py", _GATED)
-    options = [*where, "--input", f"gate={gate}"]
-    began = time.monotonic()
-    assert cli("submit", path, *options).code == 0
-    usual = time.monotonic() - began
-    said = []
-    for number, share in enumerate(_MOMENTS):
-        name, moment = f"r{number}", share * usual
-        process = cli.start("submit", path, *options, "--wait", "--name", name, start_new_session=True)
-        try:
-            process.wait(moment)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGINT)
-        try:
-            _, err = process.communicate(timeout=20)
-        except subprocess.TimeoutExpired:
-            # Python drops an interruption that meets it in a destructor or a callback of its garbage collector; a user who
-            # sees nothing happen presses again.
-            os.killpg(process.pid, signal.SIGINT)
-            _, err = process.communicate(timeout=60)
-            # Only that excuses it: Python says what it drops.
-            assert b"Exception ignored" in err, (share, err)
-            assert b"KeyboardInterrupt" in err, (share, err)
-        # Before our own code runs, the interpreter itself answers: it dies by the signal, which shells call 130 too.
-        # Python's own start, interrupted, ends with 1: while it imports `site`, or what `-m` needs.
-        started = b"Could not import runpy" not in err and b"Fatal Python error: init_" not in err
-        assert process.returncode in {130, -signal.SIGINT} or not started, (share, process.returncode, err)
-        assert b"Traceback" not in without_python_s_own(err) or share < 0.6, err.decode()
-        said.append((name, err.decode()))
+    said = {}
+    for number, (phase, delay) in enumerate(product(PHASES, _DELAYS)):
+        command = cli.start(
+            "submit", path, *where, "--input", f"gate={gate}", "--wait", "--name", f"r{number}", start_new_session=True
+        )
+        submit = Submit(cli.home, f"r{number}", command.pid)
+        eventually(partial(PHASES[phase], submit), f"{submit} is {phase}")
+        time.sleep(delay)  # the moment itself: there is no state to wait for
+        err = _interrupted(command)
+        if phase != "started":
+            assert command.returncode == 130, (phase, delay, err)
+            assert b"Traceback" not in without_python_s_own(err), err.decode()
+        elif b"Could not import runpy" not in err and b"Fatal Python error: init_" not in err:
+            # Before our own code runs, the interpreter itself answers: it dies by the signal, which shells call 130 too,
+            # or ends with 1, while it imports `site` or what `-m` needs.
+            assert command.returncode in {130, -signal.SIGINT}, (delay, command.returncode, err)
+        said[submit.name, phase] = err.decode()
     (gate / "go").touch()
-    accepted = [_check(cli, name, err) for name, err in said]
-    assert any(accepted)
-    assert not all(accepted)
+    accepted = {key: _check(cli, key[0], err) for key, err in said.items()}
+    assert all(found for (_, phase), found in accepted.items() if phase in {"accepted", "supervised", "begun"})
+    assert not accepted["r0", "started"]
+
+
+def _interrupted(command: subprocess.Popen[bytes]) -> bytes:
+    """Press Ctrl-C; what it wrote to stderr up to its end."""
+    os.killpg(command.pid, signal.SIGINT)
+    try:
+        return command.communicate(timeout=DEADLINE_S)[1]
+    except subprocess.TimeoutExpired:
+        # Python drops an interruption that meets it in a destructor or a callback of its garbage collector; a user who
+        # sees nothing happen presses again.
+        os.killpg(command.pid, signal.SIGINT)
+        err = command.communicate(timeout=DEADLINE_S)[1]
+        # Only that excuses it: Python says what it drops.
+        assert b"Exception ignored" in err, err
+        assert b"KeyboardInterrupt" in err, err
+        return err
 
 
 def test_ctrl_c_on_logs_follow_leaves_the_run_alone(

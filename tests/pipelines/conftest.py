@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.emulators.azureml.fixture import Service, azureml_service
+from tests.emulators.azureml.fixture import Service
 from tests.loopback_registry import registry
 from tests.patience import REAL
-
-__all__ = ["azureml_service"]
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tests.conftest import Cli
     from tests.pipelines.samples import Files
 
+_one_registry = pytest.mark.xdist_group("samples")
+"""For those that take `workspace`: each worker has a registry of its own, to which the default image would have to go."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -42,6 +44,7 @@ def test_the_same_on_process_and_docker(cli: Cli, sample: Callable[[str], Path],
     assert _comparable(docker) == _comparable(process)
 
 
+@_one_registry
 @pytest.mark.docker
 @pytest.mark.slow
 @pytest.mark.parametrize("each", [each for each in EVERYWHERE + DOCKER if not each.refused], ids=str)
@@ -54,6 +57,7 @@ def test_the_same_on_docker_and_azure_ml(
     assert (_told(cli, "on-azureml") | {"backend": "docker"}) == _told(cli, "on-docker")
 
 
+@_one_registry
 @pytest.mark.docker
 @pytest.mark.parametrize("each", [each for each in EVERYWHERE + DOCKER if each.refused], ids=str)
 def test_what_azure_ml_does_not_take_is_refused_before_anything_starts(
@@ -84,6 +88,7 @@ def _comparable(files: Files) -> Files:
     return {path: _PNG if data.startswith(_PNG) else data for path, data in files.items()}
 
 
+@_one_registry
 @pytest.mark.docker
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["process", "docker", "azureml"])

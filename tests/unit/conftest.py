@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.conftest import EVERYTHING
 from tests.unit.r_sites import Site, serving
 
 settings.register_profile(
     "runner",
     deadline=None,
-    max_examples=60,
+    max_examples=1200 if EVERYTHING else 60,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     derandomize=True,
     database=None,

@@ -15,7 +15,7 @@ from tests.e2e.build_material import docker
 from tests.e2e.conda_material import Conda, make_channel
 from tests.e2e.registry.conftest import Registries
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow]
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("registries")]
 
 PYTHON = ["six", "attrs", "idna", "certifi", "click", "jinja2", "numpy", "packaging", "pyyaml", "tabulate"]
 BINARIES = ["jsonlite", "zoo", "R6", "magrittr", "DBI", "digest", "glue", "rlang"]

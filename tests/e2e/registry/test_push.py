@@ -19,7 +19,7 @@ from tests.conftest import Cli
 from tests.e2e.build_material import docker
 from tests.e2e.registry.conftest import PASSWORD, USER, Make, Registries, names_of
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("registries")]
 
 Told = list[tuple[str, str]]
 ENVIRONMENT_LOGIN = {"RUNNER_REGISTRY_USER": USER, "RUNNER_REGISTRY_PASSWORD": PASSWORD}

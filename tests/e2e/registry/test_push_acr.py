@@ -22,7 +22,7 @@ from tests.e2e.build_material import docker
 from tests.e2e.registry.acr import Acr, Identity
 from tests.e2e.registry.conftest import Make, Registries, names_of
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("registries")]
 
 ACR_RESOURCE, MANAGEMENT = "https://containerregistry.azure.net", "https://management.azure.com"
 TOKEN = "entra-token-of-the-tests"

@@ -21,7 +21,7 @@ from tests.e2e.build_material import docker
 from tests.e2e.registry.conftest import PASSWORD, USER, Make, Registries, names_of
 from tests.e2e.second_engine import SecondEngine
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("registries")]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 from tests.emulators.azureml.fixture import Service, azureml, azureml_service
 from tests.emulators.azureml.tests.client import Client, Sdk
 
+# Its own: these tests look at all that it knows.
 __all__ = ["azureml", "azureml_service"]
 
 
