@@ -16,9 +16,9 @@ from tests.benchmarks.rows import RUNNER, Row, pair
 
 NOTE = (
     "The rival is one Dockerfile with one list for each package manager, as it is written without care, and built by "
-    "`docker build`: `apt-get install` with what Debian recommends (`r-base`, as on Debian's own image), package lists left "
-    "in, `pip install` with its defaults (it compiles all bytecode, in one process). What has not changed before the list is "
-    "in its cache. The careful one takes nothing recommended (`r-base-core`), removes lists and caches, and is reported only. "
+    "`docker build`: `apt-get install` with what Debian recommends (`r-base`, as on Debian's image), package lists left in, "
+    "`pip install` with its defaults (all bytecode, in one process). What has not changed before the list is in its "
+    "cache. The careful one takes nothing recommended (`r-base-core`), removes lists and caches, and is reported only. "
     "Downloads are cached for runner as they are for its users, except in the full build, where both start with nothing but "
     "the base. runner loads every library, the rivals none. R from source: 6 libraries without further needs, 5 of them "
     "compiled, by `install.packages` on all cores, where R and compilers are there already."

@@ -1,5 +1,7 @@
-"""R packages in source, to be compiled: the upstream archives that Debian keeps, so that CRAN need not be reached. These need
-nothing beyond R itself."""
+"""R packages in source, to be compiled: the upstream archives that Debian keeps, so that CRAN need not be reached.
+
+These need nothing beyond R itself.
+"""
 
 from __future__ import annotations
 
