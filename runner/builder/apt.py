@@ -6,6 +6,7 @@ import fnmatch
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from runner.builder.failures import explain
 from runner.errors import BuildError
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from runner.errors import SpecError
     from runner.spec.libs import Libs, Package
 
-_INSTALL = re.compile(r"Inst (\S+?)(?::\S+)? (?:\[\S+\] )?\((\S+) ")
-_REMOVE = re.compile(r"Remv (\S+)")
+_FETCHED = re.compile(r"'[^']*' ([^_\s]+)_([^_\s]+)_[^_\s]+\.deb ")
+"""An archive as `apt-get --print-uris` has it: 'ADDRESS' NAME_VERSION_ARCHITECTURE.deb SIZE HASH."""
+_REMOVED = re.compile(r"^The following packages will be REMOVED:\n((?: .*\n?)+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def simulate(
     Args:
         stages: stage → package names, perhaps with `=VERSION`, in the order of the layers.
         kept: locked packages; their version is kept where apt still has it, and their stage.
-        settled: stages of which `kept` tells all packages, so that apt need not be asked (0.5 s each).
+        settled: stages of which `kept` tells all packages, so that apt need not be asked.
 
     Raises:
         BuildError: they exclude each other, or one would remove a package of the image.
@@ -121,17 +123,14 @@ def _check(session: Session, libs: Libs, done: Finished) -> None:
 
 
 def _plan(session: Session, done: Finished, name: str) -> dict[str, str]:
-    plan = {}
-    for line in _read(done, name):
-        if match := _INSTALL.match(line):
-            plan[match[1]] = match[2]
-        elif match := _REMOVE.match(line):
-            raise BuildError(
-                f"apt: installing the declared packages would remove {match[1]} of the image",
-                "two of them exclude each other: take one out, or choose another base",
-                f"full log: {session.log_path}",
-            )
-    return plan
+    text = done.text(name)
+    if removed := _REMOVED.search(text):
+        raise BuildError(
+            f"apt: installing the declared packages would remove {', '.join(removed[1].split())} of the image",
+            "two of them exclude each other: take one out, or choose another base",
+            f"full log: {session.log_path}",
+        )
+    return {unquote(name): unquote(version) for name, version in _FETCHED.findall(text)}
 
 
 def _facts(done: Finished) -> Facts:

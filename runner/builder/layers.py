@@ -92,8 +92,6 @@ class Layers:
 
     def _nearest(self, stages: Sequence[Stage]) -> Start:
         """The layer that holds most of what is wanted, and nothing else."""
-        if self._session.no_cache:
-            return Start(self._base)
         best = self._most(stages, _MAX_DEPTH)
         missing = sum(1 for stage in stages if not stage.keys <= best.held)
         # What has piled up is built anew from where images are flat, and not grown at its top for ever.
@@ -105,6 +103,8 @@ class Layers:
         for listed in self._session.engine.labelled(f"{BASE_LABEL}={self._base.id}"):
             if not any(tag.startswith(LAYER_NAME) for tag in listed.tags):
                 continue  # a finished image inherits the labels, and is more than its layers
+            if self._session.no_cache and listed.id not in self._session.made:
+                continue  # anew means once: resolving has made the layer with Python already
             held = frozenset(listed.labels.get(CONTENT_LABEL, "").split())
             depth = int(listed.labels.get(DEPTH_LABEL, "0"))
             fits = held <= wanted and depth <= depth_limit
@@ -208,6 +208,7 @@ class Layers:
             env = {**given.env, **json.loads(done.answers.get("conda.env", "{}"))}
             config = Config(env, {**answers, **labels}, comment=f"runner: {name}")
             identifier = session.replacing(tag, lambda: done.ran.commit(config, tag))
+            session.made.add(identifier)
         image = session.engine.inspect(identifier)
         if image is None:
             raise BuildError(f"the engine committed {tag}, but does not have it", "build again")

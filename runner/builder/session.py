@@ -107,6 +107,8 @@ class Session:
     """Further variables of the user's environment that steps see: those that requirements refer to."""
     secrets: tuple[str, ...] = ()
     """Variables of the user's environment whose values `run` commands find below /run/secrets."""
+    made: set[str] = field(default_factory=set)
+    """Ids of the layers that this build has made."""
 
     @contextmanager
     def step(

@@ -28,8 +28,8 @@ _SCRIPTS: Mapping[StageName, tuple[str, ...]] = {
     "apt": ("apt.sh",),
     "r-binary": ("apt.sh",),
     "r-source": ("r_source.sh", "r_build.sh", "install.R"),
-    "conda": ("conda.sh", "conda_install.py"),
-    "pip": ("pip.sh",),
+    "conda": ("conda.sh", "conda_install.py", "bytecode.py"),
+    "pip": ("pip.sh", "bytecode.py"),
     "run": ("run.sh",),
 }
 """Stage → the scripts that make it, the one that runs in the image first; in the order of the layers."""

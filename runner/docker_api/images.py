@@ -7,6 +7,7 @@ caches, CA bundle, environment) is part of the commit: it is all mounted below /
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -111,6 +112,7 @@ class Engine:
 
     def __init__(self, client: docker.APIClient) -> None:
         self._client = client
+        self._going: list[threading.Thread] = []
 
     def inspect(self, reference: str) -> Image | None:
         """The image of that name or id on the engine, or None."""
@@ -247,8 +249,12 @@ class Engine:
                 code = int(self._client.wait(identifier)["StatusCode"])
                 state = self._client.inspect_container(identifier)["State"]
             yield Ran(self._client, identifier, code, bool(state.get("OOMKilled")))
-        finally:
+        except BaseException:
             self._discard(identifier)
+            raise
+        # A large one takes the engine seconds, which the next step need not wait for; `close` does.
+        self._going.append(threading.Thread(target=_remove_container, args=(identifier,)))
+        self._going[-1].start()
 
     def _create(self, step: Step) -> str:
         from docker import types
@@ -303,7 +309,9 @@ class Engine:
         return removed
 
     def close(self) -> None:
-        """Close the connection."""
+        """Wait for containers that are going, close the connection."""
+        for each in self._going:
+            each.join()
         self._client.close()
 
 
@@ -382,6 +390,16 @@ def connect() -> Engine:
     except (DockerException, OSError) as error:
         raise _lost(error) from None
     return Engine(client)
+
+
+def _remove_container(identifier: str) -> None:
+    """Over a connection of its own. What fails here is left to `remove_stale`."""
+    connection = Connection(docker_host(), timeout=_TIMEOUT)
+    try:
+        with suppress(UnavailableError):
+            connection.call("DELETE", path("containers", identifier), query={"force": "1", "v": "1"})
+    finally:
+        connection.close()
 
 
 def is_local(host: str) -> bool:

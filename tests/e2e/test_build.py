@@ -212,6 +212,12 @@ def test_cold_build_of_every_layer_is_the_same_and_leaves_no_dangling_image(make
     assert docker("images", "-q", "--no-trunc", *named).split() == [second.image.id]
 
 
+def test_cold_build_without_a_lock_makes_no_layer_twice(make: Callable[..., Any]) -> None:
+    """Resolving pip's packages needs the layer with Python, and the image then stands on that one."""
+    made = make("name: runner-test-cold\npip: [six]\n", no_cache=True)
+    assert [stage for stage, _ in made.told].count("python") == 1
+
+
 def test_two_builds_at_once_build_once(engine: None, tmp_path: Path) -> None:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context

@@ -105,7 +105,7 @@ def pip(image: Image, parent: str) -> str:
         "COPY pip/ /mnt/in/src/\n"
         "WORKDIR /mnt/in/src\n"
         f"{arguments}"
-        "ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 UV_NO_CONFIG=1\n"
+        "ENV UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 UV_NO_CONFIG=1\n"
         f"RUN {_TRUST} \\\n"
         f"    {_TOOLS}/venv/bin/uv venv -q --python {python} --system-site-packages {VENV}"
     )
@@ -113,4 +113,5 @@ def pip(image: Image, parent: str) -> str:
         text += f" \\\n && {install} --require-hashes -r requirements.txt"
     if image.unhashed:
         text += f" \\\n && {install} -r requirements-unhashed.txt"
-    return text + "\n"
+    compile_ = f"{VENV}/bin/python -I {_TOOLS}/bytecode.py timestamp"
+    return text + f" \\\n && find {VENV}/lib -name '*.py' | {compile_}\n"

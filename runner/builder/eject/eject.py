@@ -154,6 +154,8 @@ def render(
     files |= {f"pip/{name}": raw for name, raw in _archives(libs, lock).items()}
     if material.tools:
         files["tools/requirements.txt"] = material.tools.encode()
+    if image.pip:
+        files["tools/bytecode.py"] = (STEPS / "bytecode.py").read_bytes()
     files |= {f"r/{name}": content for name, content in material.r.items()}
     files |= {f"conda/{name}": content for name, content in material.conda.items()}
     if material.conda:

@@ -116,5 +116,6 @@ def _conda(libs: Libs, lock: Lock, ca_bundle: Path | None) -> dict[str, Content]
     plan = {"packages": entries, "specs": {each.name.lower(): bare(each) for each in libs.conda}}
     found: dict[str, Content] = {f"conda/{path.name}": path for path in files.values()}
     found["in/conda.json"] = (json.dumps(plan, indent=1, sort_keys=True) + "\n").encode()
-    found["in/conda_install.py"] = (STEPS / "conda_install.py").read_bytes()
+    for script in ("conda_install.py", "bytecode.py"):
+        found[f"in/{script}"] = (STEPS / script).read_bytes()
     return found

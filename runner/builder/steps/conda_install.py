@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PREFIX = Path("/opt/conda")
 META = PREFIX / "conda-meta"
 FILES = Path("/mnt/conda")
+COMPILER = Path(__file__).with_name("bytecode.py")
 CACHE = PREFIX / ".packages"
 """Unpacked packages: beside their target, so that files are linked and not copied. Gone at the end."""
 EPOCH = int(os.environ.get("SOURCE_DATE_EPOCH", "1686355200"))
@@ -126,17 +127,10 @@ def rewrite(packages: Iterable[dict[str, str]], specs: dict[str, str]) -> list[d
 def compile_modules(new: Iterable[dict[str, Any]]) -> None:
     """Bytecode of packages that come without it. Unchecked: the same bytes in every build, no stat at each import."""
     python = PREFIX / "bin" / "python"
-    sources = [
-        str(PREFIX / file)
-        for record in new
-        if record.get("noarch") == "python"
-        for file in record["files"]
-        if file.endswith(".py")
-    ]
+    sources = [str(PREFIX / file) for record in new if record.get("noarch") == "python" for file in record["files"]]
     if not sources or not python.exists():
         return
-    argv = [str(python), "-I", "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-i", "-"]
-    # Files for another Python do not compile; whether the package works is found out by importing it.
+    argv = [str(python), "-I", str(COMPILER), "unchecked-hash"]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     subprocess.run(argv, input="\n".join(sources).encode(), stdout=subprocess.DEVNULL, env=environment, check=False)
 

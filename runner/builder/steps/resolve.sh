@@ -51,6 +51,7 @@ depends() {
 [ ! -e /mnt/in/ask ] || facts
 [ -d /mnt/in/stages ] || exit 0
 
+mkdir -p /mnt/apt/none/partial
 # What is locked stays, where apt still has it: a pin to a version that is gone has no effect.
 cat /etc/apt/preferences /mnt/in/pins >/tmp/pins 2>/dev/null || true
 set --
@@ -58,7 +59,10 @@ for stage in /mnt/in/stages/*; do
     while IFS= read -r package; do set -- "$@" "$package"; done <"$stage"
     case $stage in *.settled) continue ;; esac
     [ $# -gt 0 ] || continue
-    apt_get install -o Dir::Etc::preferences=/tmp/pins --simulate --allow-downgrades --no-install-recommends \
-        -- "$@" >/tmp/plan 2>&1 || { cat /tmp/plan; fail "apt finds no way to install them together"; }
-    grep -E '^(Inst|Remv) ' /tmp/plan >"/mnt/out/plan-${stage##*/}" || true
+    # Not --simulate: that orders every unpacking too, four times the time. With an archive folder where nothing is, what it
+    # would fetch is all that it would install.
+    apt_get install -o Dir::Etc::preferences=/tmp/pins -o Dir::Cache::archives=/mnt/apt/none/ --print-uris \
+        --allow-downgrades --allow-remove-essential --no-install-recommends \
+        -- "$@" >"/mnt/out/plan-${stage##*/}" 2>/tmp/errors ||
+        { cat "/mnt/out/plan-${stage##*/}" /tmp/errors; fail "apt finds no way to install them together"; }
 done

@@ -106,10 +106,11 @@ WORKDIR /mnt/in/src
 ARG UV_DEFAULT_INDEX
 ARG UV_INDEX
 ARG PYPI_TOKEN
-ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 UV_NO_CONFIG=1
+ENV UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 UV_NO_CONFIG=1
 RUN [ ! -e /tools/ca.pem ] || export SSL_CERT_FILE=/tools/ca.pem PIP_CERT=/tools/ca.pem; \
     /tools/venv/bin/uv venv -q --python /usr/bin/python3 --system-site-packages /opt/venv \
- && /tools/venv/bin/uv pip install --python /opt/venv/bin/python --no-deps --require-hashes -r requirements.txt
+ && /tools/venv/bin/uv pip install --python /opt/venv/bin/python --no-deps --require-hashes -r requirements.txt \
+ && find /opt/venv/lib -name '*.py' | /opt/venv/bin/python -I /tools/bytecode.py timestamp
 
 
 # The image, but for the proof that all of it loads.
