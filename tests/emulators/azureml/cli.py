@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,6 +30,9 @@ def main(argv: list[str] | None = None) -> int:
         command.add_argument("--state", type=Path, required=True, help="folder that everything is kept in")
         if name == "start":
             command.add_argument("--detach", action="store_true", help="in the background; returns when it is ready")
+            command.add_argument(
+                "--until", type=int, metavar="PID", help="end when that process is gone, however it went"
+            )
         if name == "stop":
             command.add_argument(
                 "--keep-jobs", action="store_true", help="containers go on, and the next start finds them"
@@ -37,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     folder: Path = given.state.resolve()
     match given.command:
         case "start":
-            return _detach(folder) if given.detach else _serve(folder)
+            return _detach(folder, given.until) if given.detach else _serve(folder, given.until)
         case "stop":
             return _stop(folder, signal.SIGHUP if given.keep_jobs else signal.SIGTERM)
         case "env":
@@ -54,8 +58,8 @@ _COMMANDS = {
 }
 
 
-def _serve(folder: Path) -> int:
-    """In the foreground, until SIGTERM, SIGINT or (jobs go on) SIGHUP."""
+def _serve(folder: Path, until: int | None) -> int:
+    """In the foreground, until SIGTERM, SIGINT or (jobs go on) SIGHUP, or until that process is gone."""
     for name in list(os.environ):
         if name.lower() in _PROXIES:
             del os.environ[name]  # its own way to the blobs is never through a proxy
@@ -68,12 +72,12 @@ def _serve(folder: Path) -> int:
     (folder / "pid").write_text(str(os.getpid()))
     from tests.emulators.azureml.emulator import Emulator
 
-    asyncio.run(_run(Emulator(folder)))
+    asyncio.run(_run(Emulator(folder), until))
     (folder / "pid").unlink(missing_ok=True)
     return 0
 
 
-async def _run(emulator: object) -> None:
+async def _run(emulator: object, until: int | None) -> None:
     from tests.emulators.azureml.emulator import Emulator
 
     assert isinstance(emulator, Emulator)
@@ -85,18 +89,31 @@ async def _run(emulator: object) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, end, number)
+    if until is not None:
+        _at_the_end_of(until, end)
     await emulator.start()
     sys.stdout.write((emulator.folder / "env.sh").read_text())
     sys.stdout.flush()
     await emulator.stop(keep_jobs=await ended == signal.SIGHUP)
 
 
-def _detach(folder: Path) -> int:
+def _at_the_end_of(pid: int, end: Callable[[int], None]) -> None:
+    """A test run that is killed stops nothing itself."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        end(signal.SIGTERM)
+    else:
+        asyncio.get_running_loop().add_reader(process, end, signal.SIGTERM)
+
+
+def _detach(folder: Path, until: int | None) -> int:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     (folder / "env.sh").unlink(missing_ok=True)
     with (folder / "emulator.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.emulators.azureml", "start", "--state", str(folder)],
+            [sys.executable, "-m", "tests.emulators.azureml", "start", "--state", str(folder),
+             *(["--until", str(until)] if until is not None else [])],
             cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
             start_new_session=True,
         )  # fmt: skip

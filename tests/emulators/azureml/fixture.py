@@ -111,7 +111,7 @@ class Service:
 
     def start(self) -> None:
         """Also after `stop` or `kill`: ports, certificates and all that it knew are the same then."""
-        done = self._command("start", "--detach")
+        done = self._command("start", "--detach", "--until", str(os.getpid()))
         assert done.returncode == 0, done.stderr
         self.env.clear()
         self.env.update(re.findall(r"^export (\w+)='(.*)'$", done.stdout, re.MULTILINE))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.emulators.azureml import names
-from tests.emulators.azureml.cli import ROOT
+from tests.emulators.azureml.cli import ROOT, pid_of
 from tests.emulators.azureml.fixture import Service, eventually, running
 from tests.emulators.azureml.tests.client import HISTORY, Client
 
@@ -64,6 +64,17 @@ def test_its_command(own: Service) -> None:
     for name in ("status", "env", "stop"):
         assert command(name, "--state", own.folder).returncode == 1
     own.start()
+
+
+def test_it_ends_with_the_process_that_it_is_for(tmp_path: Path) -> None:
+    """As when a test run is killed, which stops nothing itself."""
+    with subprocess.Popen(["sleep", "600"]) as other:
+        assert command("start", "--state", tmp_path, "--detach", "--until", str(other.pid)).returncode == 0
+        assert pid_of(tmp_path) is not None
+        other.kill()
+    eventually(lambda: pid_of(tmp_path) is None, "the emulator ended")
+    assert command("start", "--state", tmp_path, "--detach", "--until", str(other.pid)).returncode == 0
+    eventually(lambda: pid_of(tmp_path) is None, "the emulator ended at once")
 
 
 def test_a_proxy_in_its_own_environment_does_not_disturb_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
