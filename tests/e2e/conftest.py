@@ -15,6 +15,16 @@ from tests.conftest import Cli
 from tests.e2e.build_material import build_containers, docker, make_cran, served
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Builds of one cache folder wait for each other: on one worker, they keep no other from its work."""
+    here = Path(__file__).parent
+    for item in items:
+        builds = here in item.path.parents and "make" in getattr(item, "fixturenames", ())
+        if builds and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group("builds"))
+
+
 @pytest.fixture
 def cli(home: Path, work: Path) -> Cli:
     """Started as a user does, each time: here nothing is spared."""
