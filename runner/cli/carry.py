@@ -52,7 +52,6 @@ def carry_out(prepare: Callable[[Store], Prepared], show: Show) -> int:
         os.close(gone)
         _accepted(run, json=show.json)
         return 0
-    console.say("run", run.name)
     return _stay(store, run, gone, json=show.json)
 
 
@@ -89,12 +88,13 @@ def _accepted(run: RunRow, *, json: bool) -> None:
 
 def _stay(store: Store, run: RunRow, gone: int, *, json: bool) -> int:
     """Show the log until the run has ended. With --json the log goes to stderr: stdout is the result."""
-    # Before the wait, in which there is time for it.
-    from runner.logs import Follower
-    from runner.run import Run
-
     sink = sys.stderr.buffer if json else None
     try:
+        console.say("run", run.name)
+        # Before the wait, in which there is time for it.
+        from runner.logs import Follower
+        from runner.run import Run
+
         if run.composed:
             from runner.cli import board
 

@@ -113,13 +113,14 @@ def test_a_workspace_that_is_not_there(azure: Cli) -> None:
 
 
 def test_names_that_no_compute_can_have_are_never_asked_for(azure: Cli, emulator: Emulator) -> None:
+    before = emulator.requests(method="PUT")
     for name in ("", "../x", "a/b", "."):
         done = azure("compute", "show", name)
         assert done.code == 4, done.err
         assert "has no compute" in done.err
     done = azure("submit", "hello.sh", "--compute", "a/b", "--image", "a/b:1")
     assert (done.code, "has no compute 'a/b'" in done.err) == (6, True), done.err
-    assert not emulator.requests(method="PUT")
+    assert emulator.requests(method="PUT") == before
     done = azure("submit", "hello.sh", "--compute", "local", *HERE)
     assert done.code == 2
     assert "--compute local is this machine" in done.err

@@ -82,11 +82,12 @@ def left_behind(value: str, *folders: Path) -> list[Path]:
 
 def test_metrics_leave_while_it_runs_and_the_record_is_the_last_line(cloud: Cloud, tmp_path: Path, until: Any) -> None:
     log = "echo 1700000000000 {} {} >> $RUNNER_TRACKING/metrics/loss"
-    text = f"{log.format(0.5, 0)}; echo begun; while [ ! -e go ]; do sleep 0.02; done; {log.format(0.25, 1)}; exit 3"
+    wait = f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done"
+    text = f"{log.format(0.5, 0)}; echo begun; {wait}; {log.format(0.25, 1)}; exit 3"
     work, argv, env = cloud.node.prepare(task(tmp_path, text))
     process = subprocess.Popen(argv, cwd=work, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     until(lambda: cloud.points() == [("loss", 0.5)], "the first value")
-    (work / "go").touch()
+    (tmp_path / "go").touch()
     output, _ = process.communicate(timeout=30)
     result = ended(process.returncode, output, work)
     assert (result.code, result.log) == (3, b"begun\n")

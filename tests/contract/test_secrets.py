@@ -74,7 +74,7 @@ def test_a_secret_is_seen_by_the_script_alone(
     done = cli("submit", path, *where, "--secret", f"TOKEN=@{file}", "--input", f"gate={gate}", "--json")
     assert done.code == 0, done.err
     name = done.json["name"]
-    eventually(lambda: b"ready" in api.log(name), "the script has started")
+    eventually(lambda: b"\n" in api.log(name), "the script has started, and its line is whole")
     assert api.log(name).split()[1].decode() == hashlib.sha256(value.encode()).hexdigest()
     core = value.split()[0]
     shown = done.out + done.err + _shown_by_engine()

@@ -64,7 +64,8 @@ def test_ctrl_c_at_each_phase(cli: Cli, where: list[str], script: Callable[[str,
         time.sleep(delay)  # the moment itself: there is no state to wait for
         err = _interrupted(command)
         if phase != "started":
-            assert command.returncode == 130, (phase, delay, err)
+            # Python dies by the signal itself, which shells call 130 too, when it met an import that makes a dataclass.
+            assert command.returncode in {130, -signal.SIGINT}, (phase, delay, err)
             assert b"Traceback" not in without_python_s_own(err), err.decode()
         elif b"Could not import runpy" not in err and b"Fatal Python error: init_" not in err:
             # Before our own code runs, the interpreter itself answers: it dies by the signal, which shells call 130 too,
