@@ -27,7 +27,8 @@ RUN Rscript -e 'tools::write_PACKAGES("/cran", type = "source")'
 INSTALL = """\
 RUN Rscript -e 'options(warn = 2); install.packages(c({names}), contriburl = "file:///cran", Ncpus = {cores})'
 """
-_LISTS = "deb-src http://deb.debian.org/debian bookworm main\n"
+_OWN = ["apt-get", "indextargets", "--format", "deb-src $(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]
+"""This machine's own mirrors, as a list that asks them for sources."""
 _ARCHIVE = re.compile(r"^'(\S+\.orig\.tar\.\w+)' \S+ \d+ (\S+)", re.MULTILINE)
 
 
@@ -40,7 +41,8 @@ def contrib(folder: Path) -> None:
     state = folder.with_name(f"{folder.name}-apt")
     for path in (folder, state / "lists" / "partial", state / "cache" / "archives" / "partial"):
         path.mkdir(parents=True, exist_ok=True)
-    (state / "sources.list").write_text(_LISTS)
+    own = subprocess.run(_OWN, check=True, capture_output=True, text=True).stdout
+    (state / "sources.list").write_text("".join(f"{line}\n" for line in sorted(set(own.splitlines()))))
     places = {
         "Dir::Etc::sourcelist": state / "sources.list", "Dir::Etc::sourceparts": "/dev/null",
         "Dir::State::lists": state / "lists", "Dir::Cache": state / "cache", "APT::Sandbox::User": "root",

@@ -16,9 +16,9 @@ The following additional packages will be installed:
   libc6-i386 libstdc++6
 The following NEW packages will be installed:
   zip
-'http://deb.debian.org/debian/pool/main/z/zip/zip_3.0-13%2bdeb12u1_amd64.deb' zip_3.0-13+deb12u1_amd64.deb 230316 SHA256:0a
-'http://deb.debian.org/p/libstdc%2b%2b6_12.2.0-14_amd64.deb' libstdc++6_12.2.0-14_amd64.deb 613 SHA256:0b
-'http://deb.debian.org/p/tzdata_2024a_all.deb' tzdata_2024a-0%3adeb12_all.deb 297 MD5Sum:0c
+'http://mirror.example/debian/pool/main/z/zip/zip_3.0-13%2bdeb12u1_amd64.deb' zip_3.0-13+deb12u1_amd64.deb 230316 SHA256:0a
+'http://mirror.example/p/libstdc%2b%2b6_12.2.0-14_amd64.deb' libstdc++6_12.2.0-14_amd64.deb 613 SHA256:0b
+'http://mirror.example/p/tzdata_2024a_all.deb' tzdata_2024a-0%3adeb12_all.deb 297 MD5Sum:0c
 'file:/mirror/git_2.39_amd64.deb' git_1%3a2.39.5-0+deb12u2_amd64.deb 7260 SHA256:0d
 """
 
