@@ -287,8 +287,8 @@ class DockerBackend:
         if watched is not None and watched.early:
             self._engine.wait_stopped(handle, _SETTLE_S)
         self._engine.remove(handle)
-        watched = self._logs.watched.pop(handle, None)
         if watched is not None:
+            del self._logs.watched[handle]
             self._logs.drop(watched)
             secretfile.remove(watched.task.key)
 
